@@ -1,0 +1,1 @@
+//! The device client: shell around client-core.

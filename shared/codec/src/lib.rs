@@ -1,0 +1,1 @@
+//! Update compression: trait, registry, error feedback, entropy accounting.

@@ -1,0 +1,1 @@
+//! Labelled images: readers, decoding, augmentation, partitions, procedural scenes.

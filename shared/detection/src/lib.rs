@@ -1,0 +1,1 @@
+//! Boxes, assignment, decoding, NMS and COCO-style AP on plain slices.

@@ -1,0 +1,1 @@
+//! Native CPU kernels on slices; the only crate with unsafe.

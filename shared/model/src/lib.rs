@@ -1,0 +1,1 @@
+//! The detector in burn: architectures, losses, local training, evaluation.

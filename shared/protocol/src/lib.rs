@@ -1,0 +1,1 @@
+//! Vocabulary both sides share: ids, plans, messages, limits, the Trainer seam.

@@ -1,0 +1,1 @@
+//! The only crate that knows protobuf: checked decode, encode, chunks, stubs.

@@ -1,0 +1,1 @@
+//! Thousands of unequal virtual devices driving the production cores.
