@@ -1,1 +1,15 @@
-//! The model as one flat vector with a layout, and exact fixed-point sums.
+//! The model as one flat vector with a layout, and exact fixed-point sums over it.
+//!
+//! A detector, whatever its architecture, is to the federation a list of named tensors laid end to end. [`Layout`] says
+//! which tensors, in which order, and with which [`Scope`]; [`Canonical`] is the published model as integer multiples of a
+//! per-tensor power-of-two step; [`Accumulator`] adds updates to it in an order-independent way.
+
+mod canonical;
+mod digest;
+mod exact;
+mod layout;
+
+pub use canonical::{Canonical, Grid, GridError};
+pub use digest::Digest;
+pub use exact::{Accumulator, SUBTICK_BITS, SumError, WEIGHT_TOTAL_MAX};
+pub use layout::{Layout, LayoutError, PARAMETERS_MAX, Scope, TENSORS_MAX, Tensor, TensorSpec};

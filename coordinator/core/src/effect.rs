@@ -1,0 +1,70 @@
+//! What a coordinator asks of the world. Effects come in order: nothing after a `Journal` effect is performed before that
+//! record is durable.
+
+use std::sync::Arc;
+
+use params::{Canonical, Digest};
+use protocol::id::{ClientId, Version};
+use protocol::message::{Receipt, ToClient};
+use protocol::plan::ModelSpec;
+
+use crate::journal::Record;
+use crate::report::RoundReport;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Append to the journal, durably.
+    Journal(Record),
+    /// Build the start of the run; answered by `Event::Initialised`.
+    Initialise {
+        /// Architecture and frozen classes.
+        spec: ModelSpec,
+        /// Seed of the initial weights.
+        seed: u64,
+    },
+    /// Store a version durably and serve it to clients that ask.
+    Publish(Arc<Published>),
+    /// Push an instruction to a connected client.
+    Send {
+        /// To whom.
+        client: ClientId,
+        /// What.
+        instruction: ToClient,
+    },
+    /// Answer an upload.
+    Receipt {
+        /// To whom.
+        client: ClientId,
+        /// Digest of the payload answered for.
+        payload: Digest,
+        /// The answer.
+        receipt: Receipt,
+    },
+    /// Score a version on the coordinator's own data, if it has any; answered by `Event::Scored`.
+    Score(Arc<Published>),
+    /// A round is over: show it, store it.
+    Report(RoundReport),
+    /// Say something to the operator (one line).
+    Notice(String),
+    /// The run is over (or halted); the driver may end once everything before is performed.
+    Halt {
+        /// One line.
+        reason: String,
+        /// Whether all rounds were run.
+        complete: bool,
+    },
+}
+
+/// A version as it is stored and served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// Its number.
+    pub version: Version,
+    /// Shared weights.
+    pub model: Canonical,
+    /// Pooled statistics, in the order of the statistic scope.
+    pub statistics: Vec<f32>,
+    /// Digest of `model`.
+    pub digest: Digest,
+}

@@ -1,0 +1,90 @@
+//! What can happen to a coordinator.
+
+use std::sync::Arc;
+
+use params::{Digest, Layout};
+use protocol::evaluation::{CentralScore, Evaluation};
+use protocol::id::{ClientId, Round, Version};
+use protocol::message::{Hello, Refusal, UpdateHeader};
+
+/// What can happen. Drivers deliver events one at a time, with the time at which they happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client opened a session and introduced itself (also: came back).
+    Connected {
+        /// Who, by certificate.
+        client: ClientId,
+        /// What it said.
+        hello: Hello,
+    },
+    /// A client's session ended.
+    Disconnected {
+        /// Who.
+        client: ClientId,
+    },
+    /// Answer to [`crate::effect::Effect::Initialise`].
+    Initialised {
+        /// The start of the run.
+        initial: InitialModel,
+    },
+    /// An upload arrived whole and went through [`crate::admit`].
+    Uploaded {
+        /// Who.
+        client: ClientId,
+        /// Its header.
+        header: UpdateHeader,
+        /// The decoded update with its bytes, or why it cannot count.
+        update: Result<Arc<Admitted>, Refusal>,
+    },
+    /// A client answered an evaluation.
+    Evaluated {
+        /// Who.
+        client: ClientId,
+        /// Of which version.
+        version: Version,
+        /// What it said.
+        evaluation: Evaluation,
+    },
+    /// A client cannot do what the plan asks.
+    Declined {
+        /// Who.
+        client: ClientId,
+        /// In which round.
+        round: Round,
+        /// Why.
+        reason: String,
+    },
+    /// Answer to [`crate::effect::Effect::Score`].
+    Scored {
+        /// Of which version.
+        version: Version,
+        /// The score, or one line why there is none.
+        score: Result<CentralScore, String>,
+    },
+    /// The deadline given by `Coordinator::deadline` has come.
+    Tick,
+    /// The operator asks to stop: finish or abandon the round, then halt.
+    Stop,
+}
+
+/// Where a run starts: the full layout, and the values of shared and statistic scope.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InitialModel {
+    /// All tensors, all scopes.
+    pub layout: Arc<Layout>,
+    /// Values of scope `Shared`, in that scope's layout order.
+    pub shared: Vec<f32>,
+    /// Values of scope `Statistic`.
+    pub statistics: Vec<f32>,
+}
+
+/// An update that passed every check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admitted {
+    /// Digest of the payload.
+    pub digest: Digest,
+    /// `(index, value)` over the shared layout, strictly increasing indices, finite values.
+    pub entries: Vec<(u32, f32)>,
+    /// The bytes as received, for the journal.
+    pub payload: Vec<u8>,
+}

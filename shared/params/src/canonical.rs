@@ -1,0 +1,172 @@
+//! The published model: int32 multiples of a per-tensor power-of-two step.
+//!
+//! Floats do not add associatively, so a model kept in floats would depend on arrival order and thread count. On a grid it
+//! does not, and equal models have equal digests.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::{Digest, Layout};
+
+/// A tensor's step is this many binary digits below its range: 2^-20 of the largest magnitude at the start.
+const STEP_BITS: i32 = 20;
+/// Ranges below this are treated as this, so that tensors that start at zero (biases) can still move.
+const RANGE_MIN: f32 = 0.125;
+
+/// One power-of-two step per tensor, `2^exponent`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grid {
+    exponents: Vec<i8>,
+}
+
+/// Why values or exponents do not fit a layout.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum GridError {
+    /// Wrong number of values, ticks or exponents.
+    #[error("expected {expected} {what}, found {found}")]
+    Length {
+        /// `values`, `ticks` or `exponents`.
+        what: &'static str,
+        /// What the layout asks for.
+        expected: usize,
+        /// What was given.
+        found: usize,
+    },
+    /// A value is NaN or infinite, or too large for its tensor's step.
+    #[error("tensor {tensor} holds {value} at position {position}, which has no place on its grid")]
+    Value {
+        /// Name of the tensor.
+        tensor: String,
+        /// Position within the tensor.
+        position: usize,
+        /// The offending value as text.
+        value: String,
+    },
+}
+
+impl Grid {
+    /// The grid that suits `values` (in `layout`): step = 2^-20 of each tensor's largest magnitude, at least 2^-23.
+    pub fn for_values(layout: &Layout, values: &[f32]) -> Self {
+        let exponents = layout
+            .tensors()
+            .iter()
+            .map(|tensor| {
+                let finite = values[tensor.range()].iter().filter(|value| value.is_finite());
+                let range = finite.fold(RANGE_MIN, |range, value| range.max(value.abs()));
+                // `range` lies in [2^e, 2^(e+1)); taking e+1 keeps every magnitude at most 2^20 ticks.
+                let exponent = range.log2().floor() as i32 + 1 - STEP_BITS;
+                exponent.clamp(-60, 60) as i8
+            })
+            .collect();
+        Self { exponents }
+    }
+
+    /// A grid from stored exponents.
+    ///
+    /// # Errors
+    /// [`GridError::Length`] when there is not one exponent per tensor.
+    pub fn from_exponents(layout: &Layout, exponents: Vec<i8>) -> Result<Self, GridError> {
+        let expected = layout.tensors().len();
+        if exponents.len() != expected {
+            return Err(GridError::Length { what: "exponents", expected, found: exponents.len() });
+        }
+        Ok(Self { exponents })
+    }
+
+    /// One exponent per tensor.
+    pub fn exponents(&self) -> &[i8] {
+        &self.exponents
+    }
+
+    /// The step of tensor number `tensor`.
+    pub fn step(&self, tensor: usize) -> f64 {
+        f64::from(self.exponents[tensor]).exp2()
+    }
+}
+
+/// A model on its grid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canonical {
+    layout: Arc<Layout>,
+    grid: Grid,
+    ticks: Vec<i32>,
+}
+
+impl Canonical {
+    /// Rounds `values` (in `layout`, half away from zero) to the grid that suits them.
+    ///
+    /// # Errors
+    /// A wrong length, or a value that is not finite.
+    pub fn from_values(layout: Arc<Layout>, values: &[f32]) -> Result<Self, GridError> {
+        if values.len() != layout.len() {
+            return Err(GridError::Length { what: "values", expected: layout.len(), found: values.len() });
+        }
+        let grid = Grid::for_values(&layout, values);
+        let mut ticks = Vec::with_capacity(values.len());
+        for (index, tensor) in layout.tensors().iter().enumerate() {
+            let step = grid.step(index);
+            for (position, &value) in values[tensor.range()].iter().enumerate() {
+                let tick = (f64::from(value) / step).round();
+                if !tick.is_finite() || tick.abs() > f64::from(i32::MAX) {
+                    let (tensor, value) = (tensor.spec.name.clone(), value.to_string());
+                    return Err(GridError::Value { tensor, position, value });
+                }
+                ticks.push(tick as i32);
+            }
+        }
+        Ok(Self { layout, grid, ticks })
+    }
+
+    /// A model from stored parts.
+    ///
+    /// # Errors
+    /// [`GridError::Length`] when the parts do not fit the layout.
+    pub fn from_ticks(layout: Arc<Layout>, grid: Grid, ticks: Vec<i32>) -> Result<Self, GridError> {
+        if ticks.len() != layout.len() {
+            return Err(GridError::Length { what: "ticks", expected: layout.len(), found: ticks.len() });
+        }
+        let grid = Grid::from_exponents(&layout, grid.exponents)?;
+        Ok(Self { layout, grid, ticks })
+    }
+
+    /// The layout of the ticks.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// The steps.
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// The integers, in layout order.
+    pub fn ticks(&self) -> &[i32] {
+        &self.ticks
+    }
+
+    /// Moves every value by `move_ticks` (layout order), saturating at the ends of i32.
+    pub fn advance(&mut self, move_ticks: &[i32]) {
+        debug_assert_eq!(move_ticks.len(), self.ticks.len());
+        for (tick, step) in self.ticks.iter_mut().zip(move_ticks) {
+            *tick = tick.saturating_add(*step);
+        }
+    }
+
+    /// The values as f32; exact while |tick| < 2^24, correctly rounded beyond.
+    pub fn values(&self) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.ticks.len());
+        for (index, tensor) in self.layout.tensors().iter().enumerate() {
+            let step = self.grid.step(index);
+            values.extend(self.ticks[tensor.range()].iter().map(|&tick| (f64::from(tick) * step) as f32));
+        }
+        values
+    }
+
+    /// Digest over layout, steps and ticks: equal digests mean bit-equal models.
+    pub fn digest(&self) -> Digest {
+        let exponents: Vec<u8> = self.grid.exponents.iter().map(|exponent| exponent.to_le_bytes()[0]).collect();
+        let ticks: Vec<u8> = self.ticks.iter().flat_map(|tick| tick.to_le_bytes()).collect();
+        Digest::of(&[b"fovea model 1\n", &self.layout.digest().0, &exponents, &ticks])
+    }
+}

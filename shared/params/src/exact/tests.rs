@@ -1,0 +1,68 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{Canonical, Scope, TensorSpec};
+
+fn model(values: &[f32]) -> Canonical {
+    let spec = |name: &str, len| TensorSpec { name: name.into(), shape: vec![len], scope: Scope::Shared };
+    let layout = Layout::new(vec![spec("a", 3), spec("b", values.len() - 3)]).unwrap();
+    Canonical::from_values(Arc::new(layout), values).unwrap()
+}
+
+#[test]
+fn sums_do_not_depend_on_order() {
+    let model = model(&[1.0, -2.0, 0.5, 100.0, 0.0]);
+    let contributions: Vec<(Vec<(u32, f32)>, u32)> = (0_u32..40)
+        .map(|i| (vec![(i % 5, 0.1 / (i + 1) as f32)], i % 7 + 1))
+        .collect();
+    let sum = |order: &mut dyn Iterator<Item = &(Vec<(u32, f32)>, u32)>| {
+        let mut sum = Accumulator::new(model.layout().clone(), model.grid());
+        for (entries, weight) in order {
+            sum.add(entries, *weight).unwrap();
+        }
+        sum
+    };
+    assert_eq!(sum(&mut contributions.iter()), sum(&mut contributions.iter().rev()));
+}
+
+#[test]
+fn a_single_contributor_is_its_own_mean() {
+    let model = model(&[1.0, -2.0, 0.5, 100.0, 0.0]);
+    let step = model.grid().step(0);
+    let mut sum = Accumulator::new(model.layout().clone(), model.grid());
+    sum.add(&[(1, (3.0 * step) as f32)], 17).unwrap();
+    assert_eq!(sum.mean_subticks(), [0, 3 << SUBTICK_BITS, 0, 0, 0]);
+}
+
+#[test]
+fn bad_contributions_leave_the_sum_untouched() {
+    let model = model(&[1.0, -2.0, 0.5, 100.0, 0.0]);
+    let mut sum = Accumulator::new(model.layout().clone(), model.grid());
+    let before = sum.clone();
+    for entries in [[(0, 1.0), (1, f32::NAN)], [(0, 1.0), (1, 1e30)], [(0, 1.0), (5, 1.0)]] {
+        assert!(sum.add(&entries, 1).is_err());
+        assert_eq!(sum, before);
+    }
+    assert!(sum.add(&[], u32::MAX).is_err());
+}
+
+#[test]
+fn division_rounds_half_away_from_zero() {
+    for (numerator, expected) in [(5, 3), (4, 2), (-5, -3), (-4, -2), (0, 0), (1, 1), (-1, -1)] {
+        assert_eq!(rounded_div(numerator, 2), expected, "{numerator} / 2");
+    }
+}
+
+#[test]
+fn canonical_values_are_exact_and_digests_see_every_tick() {
+    let values = [0.1, -2.0, 0.5, 100.0, 0.0];
+    let mut model = model(&values);
+    for (tensor, (found, value)) in model.values().iter().zip(values).enumerate() {
+        let step = model.grid().step(usize::from(tensor >= 3));
+        assert!((f64::from(*found) - f64::from(value)).abs() <= step / 2.0);
+    }
+    let again = Canonical::from_values(model.layout().clone(), &model.values()).unwrap();
+    assert_eq!(again.digest(), model.digest());
+    model.advance(&[0, 0, 1, 0, 0]);
+    assert_ne!(again.digest(), model.digest());
+}
