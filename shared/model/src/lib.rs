@@ -1,1 +1,3 @@
-//! The detector in burn: architectures, losses, local training, evaluation.
+//! The detector in burn: architectures, losses, local training, evaluation. The only crate that knows burn.
+
+pub mod ops;

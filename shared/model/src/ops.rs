@@ -1,0 +1,99 @@
+//! The operations a detector is made of, on NHWC tensors.
+//!
+//! A whole inverted residual is one operation, because what makes training fast is passing raw convolution outputs with a
+//! pending normalisation from one pass to the next, which separate autodiff operations cannot express. [`stock`] composes
+//! them from burn's own operations: it runs on every device and is the oracle of the native kernels.
+//!
+//! Activations are `[images, rows, columns, channels]`. A 1x1 weight is `[out, in]`, a 3x3 depthwise weight `[3, 3, channels]`,
+//! the stem's `[3, 3, in, out]`. Convolutions pad by one pixel of zeros, so a stride of 2 halves sizes and rounds up.
+
+use burn::tensor::Tensor;
+
+pub mod stock;
+
+/// Added to variances before the square root.
+pub const NORM_EPSILON: f64 = 1e-5;
+
+/// Batch norm over the last axis: scale, shift and running statistics, each `[channels]`.
+#[derive(Clone, Debug)]
+pub struct NormArgs {
+    /// Scale.
+    pub gamma: Tensor<1>,
+    /// Shift.
+    pub beta: Tensor<1>,
+    /// Running mean, used with [`Statistics::Fixed`].
+    pub mean: Tensor<1>,
+    /// Running biased variance, used with [`Statistics::Fixed`].
+    pub var: Tensor<1>,
+}
+
+/// Which statistics normalise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// Those of the batch at hand.
+    Batch,
+    /// The running ones.
+    Fixed,
+}
+
+/// The statistics a batch norm used, each `[channels]`, without gradients.
+#[derive(Clone, Debug)]
+pub struct BatchMoments {
+    /// Mean over images, rows and columns ([`Statistics::Fixed`]: the running mean).
+    pub mean: Tensor<1>,
+    /// Biased variance ([`Statistics::Fixed`]: the running variance).
+    pub var: Tensor<1>,
+}
+
+/// An inverted residual, or without `expand` a separable convolution.
+#[derive(Clone, Debug)]
+pub struct BlockArgs {
+    /// 1x1 convolution `[hidden, in]`, batch norm, ReLU6.
+    pub expand: Option<(Tensor<2>, NormArgs)>,
+    /// 3x3 depthwise convolution `[3, 3, hidden]`, batch norm, ReLU6.
+    pub depthwise: (Tensor<3>, NormArgs),
+    /// 1x1 convolution `[out, hidden]`, batch norm.
+    pub project: (Tensor<2>, NormArgs),
+    /// Step of the depthwise convolution, 1 or 2.
+    pub stride: usize,
+    /// Whether ReLU6 follows the last batch norm.
+    pub activate_output: bool,
+    /// Whether the input is added to the result, after that activation.
+    pub residual: bool,
+}
+
+/// 3x3 convolution with stride 2 (`weight` `[3, 3, in, out]`), batch norm, ReLU6.
+pub fn stem(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    norm: NormArgs,
+    statistics: Statistics,
+) -> (Tensor<4>, BatchMoments) {
+    stock::stem(x, weight, norm, statistics)
+}
+
+/// A block; the moments come in the order expand (if any), depthwise, project.
+pub fn block(x: Tensor<4>, args: BlockArgs, statistics: Statistics) -> (Tensor<4>, Vec<BatchMoments>) {
+    stock::block(x, args, statistics)
+}
+
+/// 1x1 convolution (`weight` `[out, in]`), batch norm and, with `activate`, ReLU6.
+pub fn pointwise(
+    x: Tensor<4>,
+    weight: Tensor<2>,
+    norm: NormArgs,
+    activate: bool,
+    statistics: Statistics,
+) -> (Tensor<4>, BatchMoments) {
+    stock::pointwise(x, weight, norm, activate, statistics)
+}
+
+/// 1x1 convolution (`weight` `[out, in]`) with a bias `[out]`, nothing else.
+pub fn predict(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<4> {
+    stock::predict(x, weight, bias)
+}
+
+/// `lateral` plus `small` enlarged to twice its size (nearest neighbour) and cropped to `lateral`'s.
+pub fn upsample_add(small: Tensor<4>, lateral: Tensor<4>) -> Tensor<4> {
+    stock::upsample_add(small, lateral)
+}
