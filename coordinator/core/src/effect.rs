@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use params::{Canonical, Digest};
-use protocol::id::{ClientId, Version};
+use params::Digest;
+use protocol::id::ClientId;
 use protocol::message::{Receipt, ToClient};
 use protocol::plan::ModelSpec;
 
 use crate::journal::Record;
+use crate::published::Published;
 use crate::report::RoundReport;
 
 /// What is asked.
@@ -23,7 +24,8 @@ pub enum Effect {
         /// Seed of the initial weights.
         seed: u64,
     },
-    /// Store a version durably and serve it to clients that ask.
+    /// Store a version durably and serve it to clients that ask. Said again for the same version once its statistics are
+    /// pooled: the later one replaces the earlier, weights and digest being equal.
     Publish(Arc<Published>),
     /// Push an instruction to a connected client.
     Send {
@@ -41,10 +43,10 @@ pub enum Effect {
         /// The answer.
         receipt: Receipt,
     },
-    /// Score a version on the coordinator's own data, if it has any; answered by `Event::Scored`.
+    /// Score a version on the coordinator's own data; answered by `Event::Scored`.
     Score(Arc<Published>),
-    /// A round is over: show it, store it.
-    Report(RoundReport),
+    /// A round is over: show it, store it (a report of the same round replaces an earlier one).
+    Report(Box<RoundReport>),
     /// Say something to the operator (one line).
     Notice(String),
     /// The run is over (or halted); the driver may end once everything before is performed.
@@ -54,17 +56,4 @@ pub enum Effect {
         /// Whether all rounds were run.
         complete: bool,
     },
-}
-
-/// A version as it is stored and served.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Published {
-    /// Its number.
-    pub version: Version,
-    /// Shared weights.
-    pub model: Canonical,
-    /// Pooled statistics, in the order of the statistic scope.
-    pub statistics: Vec<f32>,
-    /// Digest of `model`.
-    pub digest: Digest,
 }

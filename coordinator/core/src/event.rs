@@ -17,7 +17,7 @@ pub enum Event {
         /// What it said.
         hello: Hello,
     },
-    /// A client's session ended.
+    /// A client's session ended. Not told of a session that a newer one of the same client has replaced.
     Disconnected {
         /// Who.
         client: ClientId,
@@ -27,7 +27,12 @@ pub enum Event {
         /// The start of the run.
         initial: InitialModel,
     },
-    /// An upload arrived whole and went through [`crate::admit`].
+    /// A client has fetched a version whole; told before anything that the client does with it.
+    Fetched {
+        /// Payload bytes of the fetch.
+        bytes: u64,
+    },
+    /// An upload arrived whole and went through [`crate::admit::admit`].
     Uploaded {
         /// Who.
         client: ClientId,
@@ -86,5 +91,5 @@ pub struct Admitted {
     /// `(index, value)` over the shared layout, strictly increasing indices, finite values.
     pub entries: Vec<(u32, f32)>,
     /// The bytes as received, for the journal.
-    pub payload: Vec<u8>,
+    pub payload: Arc<[u8]>,
 }

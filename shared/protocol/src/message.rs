@@ -48,7 +48,7 @@ pub enum ToCoordinator {
 /// To a client, pushed over its session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToClient {
-    /// Answer to a hello: the run the client is in.
+    /// Answer to a hello: the run the client is in. Said again, with the model, once the classes are frozen.
     Welcome {
         /// The run.
         run: RunId,
@@ -178,7 +178,10 @@ impl fmt::Display for Refusal {
             Self::Late { round } => write!(f, "round {round} has closed"),
             Self::NotAsked { round } => write!(f, "this client was not asked in round {round}"),
             Self::Duplicate { accepted, found } => {
-                write!(f, "update {accepted:?} of this client already counts in the round; this one is {found:?}")
+                write!(
+                    f,
+                    "update {accepted:?} of this client already counts in the round; this one is {found:?}"
+                )
             }
             Self::WrongVersion { expected, found } => {
                 write!(f, "update starts from version {found}, the round from version {expected}")
@@ -186,7 +189,9 @@ impl fmt::Display for Refusal {
             Self::WrongLayout { expected, found } => {
                 write!(f, "update has tensor layout {found:?}, the run has {expected:?}")
             }
-            Self::WrongRun { expected, found } => write!(f, "update belongs to run {found}, this is run {expected}"),
+            Self::WrongRun { expected, found } => {
+                write!(f, "update belongs to run {found}, this is run {expected}")
+            }
             Self::Malformed { rule } => write!(f, "update is malformed: {rule}"),
         }
     }

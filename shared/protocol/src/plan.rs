@@ -37,7 +37,7 @@ pub struct RoundPlan {
 
 /// Which optimiser runs on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "lowercase")]
 pub enum Optimiser {
     /// Decoupled weight decay (Loshchilov and Hutter 2019), beta 0.9 / 0.999.
     AdamW,
@@ -45,15 +45,17 @@ pub enum Optimiser {
     Sgd,
 }
 
-/// Which tensors train.
+/// Which tensors train; in configuration `head`, `neck+head` or `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum Freeze {
     /// Only the head trains.
+    #[serde(rename = "head")]
     Head,
     /// Neck and head train.
+    #[serde(rename = "neck+head")]
     NeckHead,
     /// Everything trains.
+    #[serde(rename = "all")]
     None,
 }
 
@@ -120,8 +122,12 @@ pub struct TrainPlan {
     pub flip_vertical: bool,
 }
 
+/// Personalisation methods a plan may name; the client's core implements each under the same name.
+pub const PERSONALISATIONS: &[&str] = &["none", "head"];
+
 /// How an update is compressed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct UplinkPlan {
     /// Codec by registry name.
     pub codec: String,
@@ -133,4 +139,11 @@ pub struct UplinkPlan {
     pub residual_decay: f32,
     /// Bits per value, sign included.
     pub value_bits: u8,
+}
+
+impl Default for UplinkPlan {
+    /// 1 % of the values in 3 bits each, a quarter of that share from every tensor, residual decayed by 0.9.
+    fn default() -> Self {
+        Self { codec: "sparse".into(), density: 0.01, floor: 0.0025, residual_decay: 0.9, value_bits: 3 }
+    }
 }
