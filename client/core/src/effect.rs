@@ -13,8 +13,7 @@ pub enum Effect {
     Connect,
     /// Say something over the session.
     Send(ToCoordinator),
-    /// Build the model of this spec, so that later jobs can run (the driver calls `Trainer::prepare`, and hands the layout
-    /// to `Client::prepared`).
+    /// Build the model of this spec, so that later jobs can run (`Trainer::prepare`); answered by `Event::Prepared`.
     Prepare(ModelSpec),
     /// Fetch a version and check it against the digest of its shared weights; answered by `Event::Fetched`.
     Fetch {

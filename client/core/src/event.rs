@@ -1,5 +1,8 @@
 //! What can happen to a client.
 
+use std::sync::Arc;
+
+use params::Layout;
 use protocol::id::Version;
 use protocol::message::{Receipt, ToClient};
 use protocol::train::{EvaluateOutcome, TrainError, TrainOutcome};
@@ -16,6 +19,8 @@ pub enum Event {
     },
     /// The coordinator said something.
     Instruction(ToClient),
+    /// Answer to `Effect::Prepare`: the full layout (all scopes), as `Trainer::prepare` gives it.
+    Prepared(Result<Arc<Layout>, TrainError>),
     /// Answer to `Effect::Fetch`.
     Fetched {
         /// The version.

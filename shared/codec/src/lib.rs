@@ -1,1 +1,144 @@
-//! Update compression: trait, registry, error feedback, entropy accounting.
+//! Update compression: what a client sends is far smaller than what it learned, and nothing of it is lost.
+//!
+//! A [`Codec`] turns the values of the shared tensors into bytes; [`decode_update`] turns bytes back into `(index, value)`
+//! pairs. Codecs are listed in [`REGISTRY`]. What a codec leaves out stays in the client's [`residual`] and goes with a
+//! later update. [`statistics`] carries batch-norm statistics, [`snapshot`] whole published versions, and [`account`]
+//! compares sizes with their limits. FORMAT.md specifies every byte.
+
+use params::Layout;
+
+pub mod account;
+mod bits;
+pub mod error;
+mod frame;
+pub mod residual;
+mod select;
+pub mod snapshot;
+pub mod statistics;
+
+// One file per codec, one line below for each.
+mod dense;
+mod half_float;
+mod sparse;
+
+pub use error::{DecodeError, EncodeError, Rule, SettingsError};
+pub use select::Score;
+
+use frame::Reader;
+
+/// All codecs: `--codec NAME`.
+pub static REGISTRY: &[Entry] = &[sparse::ENTRY, dense::ENTRY, half_float::ENTRY];
+
+/// A codec as listed.
+#[derive(Debug)]
+pub struct Entry {
+    /// Name in configuration and plans.
+    pub name: &'static str,
+    /// First byte of its payloads.
+    pub id: u8,
+    /// One line for help texts.
+    pub description: &'static str,
+    build: fn(&Settings) -> Result<Box<dyn Codec>, SettingsError>,
+    decode: Decode,
+}
+
+/// Layout, most entries, and what follows the id.
+type Decode = fn(&Layout, usize, Reader<'_>) -> Result<Vec<(u32, f32)>, DecodeError>;
+
+/// What a plan can ask of a codec; each codec uses what concerns it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Share of all values that are sent, above 0 and at most 1.
+    pub density: f32,
+    /// Share of every single tensor that is sent at least (and never less than one value), 0 to `density`.
+    pub floor: f32,
+    /// Most bits per value on average, sign included, 1 to 8.
+    pub value_bits: u8,
+    /// By what values compete to be sent.
+    pub score: Score,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { density: 0.01, floor: 0.001, value_bits: 3, score: Score::default() }
+    }
+}
+
+/// An encoded update.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoded {
+    /// The bytes to send.
+    pub payload: Vec<u8>,
+    /// What [`decode_update`] makes of them, bit for bit: strictly increasing indices, finite values.
+    pub entries: Vec<(u32, f32)>,
+}
+
+/// One way of writing an update. The same values give the same bytes.
+pub trait Codec: std::fmt::Debug + Send + Sync {
+    /// Encodes `values` (in `layout`, all finite).
+    ///
+    /// # Errors
+    /// A wrong length, or a value that is not finite.
+    fn encode(&self, layout: &Layout, values: &[f32]) -> Result<Encoded, EncodeError>;
+
+    /// Share of the squared norm that reaches the decoder at least, 0 to 1: with x encoded and d decoded,
+    /// `sum (x - d)^2 <= (1 - kept) sum x^2`. This is the contraction that error feedback relies on (Stich et al. 2018).
+    fn kept(&self, layout: &Layout) -> f64;
+}
+
+/// The codec called `name`.
+///
+/// # Errors
+/// An unknown name, or settings out of range.
+pub fn build(name: &str, settings: &Settings) -> Result<Box<dyn Codec>, SettingsError> {
+    let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
+        let known = REGISTRY.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
+        return Err(SettingsError::Unknown { found: name.chars().take(80).collect(), known });
+    };
+    (entry.build)(settings)
+}
+
+/// Decodes an update over `layout` (shared tensors only) of at most `max_entries` entries, by whichever codec wrote it.
+/// Memory is at most 8 bytes per entry, and no more entries than the bytes can hold; time is linear in the bytes.
+///
+/// # Errors
+/// Names the offset and the rule that is broken.
+pub fn decode_update(
+    layout: &Layout,
+    max_entries: usize,
+    payload: &[u8],
+) -> Result<Vec<(u32, f32)>, DecodeError> {
+    let mut reader = frame::open(payload)?;
+    let id = reader.u8()?;
+    match REGISTRY.iter().find(|entry| entry.id == id) {
+        Some(entry) => (entry.decode)(layout, max_entries, reader),
+        None => Err(DecodeError { offset: 0, rule: Rule::Unknown { what: "codec", found: id } }),
+    }
+}
+
+/// Largest magnitude of a value to encode, 2^80: with it no level, and no sum of a few updates, can overflow.
+const MAGNITUDE_MAX: f32 = (1_u128 << 80) as f32;
+
+/// The error of `values` not being `layout` long, or not being finite and at most [`MAGNITUDE_MAX`], if so.
+fn check_values(layout: &Layout, values: &[f32]) -> Result<(), EncodeError> {
+    if values.len() != layout.len() {
+        let (expected, found) = (layout.len(), values.len());
+        return Err(EncodeError::Length { what: "values", expected, found });
+    }
+    let fits = |value: &f32| value.abs() <= MAGNITUDE_MAX;
+    // Chunks without an exit inside are checked many values at a time.
+    if values.chunks(64).all(|chunk| chunk.iter().fold(true, |all, value| all & fits(value))) {
+        return Ok(());
+    }
+    let index = values.iter().position(|value| !fits(value)).unwrap_or(0);
+    let tensor = layout.tensors().iter().find(|tensor| tensor.range().contains(&index));
+    let (tensor, offset) = tensor.map_or(("?", 0), |tensor| (tensor.spec.name.as_str(), tensor.offset));
+    Err(EncodeError::Value {
+        tensor: tensor.into(),
+        position: index - offset,
+        value: values[index].to_string(),
+    })
+}
+
+#[cfg(test)]
+mod laws;

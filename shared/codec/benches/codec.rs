@@ -1,0 +1,2 @@
+//! Sizes and speeds of the codecs.
+fn main() {}

@@ -1,0 +1,168 @@
+//! Values of a segment as sign and level: the excess over the smallest magnitude, in steps of the mean excess.
+//!
+//! All magnitudes of a segment lie at or above t, so levels below t would be wasted, and excesses over a threshold are close
+//! to exponential, for which uniform steps and a unary (Rice) code are near optimal. A step of mean excess / 2^(bits - 3)
+//! costs at most about `bits` bits on average, sign included, whatever the distribution, since the mean level is at most
+//! 2^(bits - 3). Large outliers cost more bits instead of ruining the scale. With 2 bits there are two levels, with 1 bit only one
+//! (Sattler et al. 2019).
+//!
+//! The levels start at the mean of what remains after whole steps (the centroid: least squares), but never above 2t. So a
+//! decoded magnitude d never exceeds twice the original u, and u - d is exact in f32 as long as the magnitudes of a segment
+//! span less than 2^16: for level 0, d has 8 significant bits; from level 1 on, d is at least u/2 (Sterbenz 1974).
+//!
+//! Why at most a third of the squared norm is lost with 3 bits or more. Let y be u less its whole steps, s the step and J the
+//! mean level. With the centroid b the loss is the variance of y; b lies (1 - J)s above t and at most t, so
+//! the variance is at most b^2/4 for J <= 1/2 and at most s^2/4, beside sum (level * s)^2 >= J s^2 that is kept, otherwise.
+//! Limited to 2t, values are rounded to the nearest level, and lose at most half a step each.
+
+use half::bf16;
+
+use crate::bits::{BitReader, BitWriter};
+use crate::error::{DecodeError, Rule};
+use crate::frame::Reader;
+
+/// Levels come from f32 values of at most 2^80 (`crate::MAGNITUDE_MAX`) and are at most twice that.
+const LEVEL_MAX: f32 = 2.0 * crate::MAGNITUDE_MAX;
+
+/// The levels of one segment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Levels {
+    value_bits: u8,
+    base: f32,
+    /// Distance of levels; with 2 value bits the upper level itself, with 1 bit unused (zero).
+    step: f32,
+    /// How much of a step above a level is rounded up, 0..1. Not sent: a decoder does not need it.
+    round: f32,
+}
+
+impl Levels {
+    /// Fits levels to the values of `entries`, which are not empty.
+    pub(super) fn fit(entries: &[(u32, f32)], value_bits: u8) -> Self {
+        let magnitudes = || entries.iter().map(|&(_, value)| value.abs());
+        let count = entries.len() as f64;
+        let least = magnitudes().fold(f32::INFINITY, f32::min);
+        let mean = magnitudes().map(f64::from).sum::<f64>() / count;
+        match value_bits {
+            1 => Self { value_bits, base: base_of(mean, least).0, step: 0.0, round: 0.0 },
+            2 => {
+                let (low, high) = two_means(magnitudes, mean);
+                let base = base_of(low, least).0;
+                Self { value_bits, base, step: nearest(high).max(base), round: 0.0 }
+            }
+            _ => {
+                let step = nearest((mean - f64::from(least)) / f64::from(1 << (value_bits - 3)));
+                let inverse = if step > 0.0 { 1.0 / f64::from(step) } else { 0.0 };
+                let excess = |magnitude: f32| f64::from(magnitude) - f64::from(least);
+                let remainder = |magnitude: f32| {
+                    excess(magnitude) - f64::from(step) * (excess(magnitude) * inverse).floor()
+                };
+                let remainders = magnitudes().map(remainder).sum::<f64>() / count;
+                let (base, limited) = base_of(f64::from(least) + remainders, least);
+                let round = if limited {
+                    0.5
+                } else {
+                    ((f64::from(base) - f64::from(least)) * inverse).clamp(0.0, 1.0) as f32
+                };
+                Self { value_bits, base, step, round }
+            }
+        }
+    }
+
+    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&bf16::from_f32(self.base).to_le_bytes());
+        if self.value_bits > 1 {
+            bytes.extend_from_slice(&bf16::from_f32(self.step).to_le_bytes());
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>, value_bits: u8) -> Result<Self, DecodeError> {
+        let mut level = || {
+            let level = bf16::from_le_bytes(reader.array()?);
+            let fits = !level.is_sign_negative() && level.to_f32() <= LEVEL_MAX;
+            if fits { Ok(level.to_f32()) } else { Err(reader.error(Rule::Form { what: "a level" })) }
+        };
+        let base = level()?;
+        let step = if value_bits > 1 { level()? } else { 0.0 };
+        Ok(Self { value_bits, base, step, round: 0.0 })
+    }
+
+    /// Fewest bits of a value.
+    pub(super) fn bits_min(&self) -> u32 {
+        u32::from(self.value_bits).min(2) + u32::from(self.value_bits.saturating_sub(3))
+    }
+
+    /// Writes a value and returns what [`Self::get`] makes of it.
+    pub(super) fn put(&self, value: f32, stream: &mut BitWriter) -> f32 {
+        stream.put(u32::from(value.is_sign_negative()), 1);
+        let level = self.level(value.abs());
+        match self.value_bits {
+            1 => {}
+            2 => stream.put(level, 1),
+            bits => stream.put_rice(level, u32::from(bits) - 3),
+        }
+        self.magnitude(level).copysign(value)
+    }
+
+    pub(super) fn get(&self, stream: &mut BitReader<'_>) -> Result<f32, DecodeError> {
+        let negative = stream.get(1)? == 1;
+        let level = match self.value_bits {
+            1 => 0,
+            2 => stream.get(1)?,
+            bits => stream.get_rice(u32::from(bits) - 3)?,
+        };
+        let magnitude = self.magnitude(level);
+        Ok(if negative { -magnitude } else { magnitude })
+    }
+
+    fn level(&self, magnitude: f32) -> u32 {
+        match self.value_bits {
+            1 => 0,
+            2 => u32::from(magnitude >= f32::midpoint(self.base, self.step)),
+            // A float beyond u32 saturates, and NaN (no step) becomes zero.
+            _ if self.step > 0.0 => ((magnitude - self.base) / self.step + self.round) as u32,
+            _ => 0,
+        }
+    }
+
+    fn magnitude(&self, level: u32) -> f32 {
+        match self.value_bits {
+            2 if level == 1 => self.step,
+            2 => self.base,
+            _ => self.base + level as f32 * self.step,
+        }
+    }
+}
+
+/// The nearest bf16, towards zero where that would be infinite.
+fn nearest(level: f64) -> f32 {
+    bf16::from_f64(level).to_f32()
+}
+
+/// `centroid` as bf16, at most twice the `least` magnitude, and whether that limit was reached.
+fn base_of(centroid: f64, least: f32) -> (f32, bool) {
+    let base = nearest(centroid);
+    let limit = 2.0 * least;
+    if base <= limit {
+        return (base, false);
+    }
+    // Dropping the low half of an f32 rounds towards zero.
+    (f32::from_bits(limit.to_bits() & 0xffff_0000), true)
+}
+
+/// Means of the lower and the upper magnitudes (Lloyd 1982, two levels).
+fn two_means<I: Iterator<Item = f32>>(magnitudes: impl Fn() -> I, mean: f64) -> (f64, f64) {
+    let (mut low, mut high) = (mean, mean);
+    let mut split = mean;
+    for _ in 0..8 {
+        let (mut sums, mut counts) = ([0.0; 2], [0.0; 2]);
+        for magnitude in magnitudes().map(f64::from) {
+            let side = usize::from(magnitude >= split);
+            sums[side] += magnitude;
+            counts[side] += 1.0;
+        }
+        low = if counts[0] > 0.0 { sums[0] / counts[0] } else { split };
+        high = if counts[1] > 0.0 { sums[1] / counts[1] } else { split };
+        split = f64::midpoint(low, high);
+    }
+    (low, high)
+}
