@@ -1,0 +1,228 @@
+//! The network's unit: an optional 1x1 expansion, a depthwise 3x3, a 1x1 projection, each with batch norm.
+//!
+//! With an expansion and no activation at the end it is MobileNetV2's inverted residual (Sandler et al., arXiv
+//! 1801.04381); without an expansion and with one it is the separable unit of the neck and the heads.
+//!
+//! ```text
+//! x -> [expand e] ~> [depthwise d] ~> [project p] ~> y      ~> is a pending affine map with its activation
+//! ```
+
+mod backward;
+
+pub use backward::backward;
+
+use crate::Map;
+use crate::buffer::Buffer;
+use crate::depthwise::{Geometry, forward::convolve};
+use crate::error::{Error, check_dim, check_len};
+use crate::gemm::pack::Panels;
+use crate::norm::{Moments, Norm, NormGradients, NormMap, apply};
+use crate::rows::forward::{Finish, product};
+use crate::rows::source::Source;
+
+/// A convolution's weights and the batch norm after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// 1x1: `[outputs, inputs]`; depthwise: `[3, 3, channels]`.
+    pub weight: &'a [f32],
+    /// Over the outputs.
+    pub norm: Norm<'a>,
+}
+
+/// Parameters and form of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// 1x1 to the hidden width, with ReLU6. Without it the hidden width is that of the input.
+    pub expand: Option<Layer<'a>>,
+    /// 3x3 per hidden channel, with ReLU6.
+    pub depthwise: Layer<'a>,
+    /// 1x1 to the output width.
+    pub project: Layer<'a>,
+    /// Of the depthwise convolution: 1 or 2.
+    pub stride: usize,
+    /// ReLU6 after the projection.
+    pub activate_output: bool,
+    /// Adds the input; needs stride 1 and equal widths.
+    pub residual: bool,
+}
+
+/// What [`forward`] returns.
+#[derive(Debug)]
+pub struct Forward {
+    /// `[batch, ceil(height / stride), ceil(width / stride), outputs]`.
+    pub output: Vec<f32>,
+    /// Of the layers with [`crate::Statistics::Batch`], in the order expand, depthwise, project.
+    pub moments: Vec<Moments>,
+    /// For [`backward`], when asked for.
+    pub saved: Option<Saved>,
+}
+
+/// What [`backward`] needs of the forward pass: raw convolution outputs and their pending maps.
+#[derive(Debug)]
+pub struct Saved {
+    sizes: Sizes,
+    activate_output: bool,
+    residual: bool,
+    expand: Option<(Buffer, NormMap)>,
+    depthwise: (Buffer, NormMap),
+    project: (Buffer, NormMap),
+}
+
+/// Weights that [`backward`] needs again, those of the forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    /// `[hidden, inputs]`, if the block expands.
+    pub expand: Option<&'a [f32]>,
+    /// `[3, 3, hidden]`.
+    pub depthwise: &'a [f32],
+    /// `[outputs, hidden]`.
+    pub project: &'a [f32],
+}
+
+/// Gradients of one layer; each is there if it was wanted.
+#[derive(Debug, Default)]
+pub struct LayerGradients {
+    /// Shaped like the weight.
+    pub weight: Option<Vec<f32>>,
+    /// Of gamma and beta.
+    pub norm: Option<NormGradients>,
+}
+
+/// What [`backward`] returns.
+#[derive(Debug)]
+pub struct Gradients {
+    /// `[batch, height, width, inputs]`, if wanted.
+    pub input: Option<Vec<f32>>,
+    /// If the block expands.
+    pub expand: Option<LayerGradients>,
+    /// Of the depthwise layer.
+    pub depthwise: LayerGradients,
+    /// Of the projection.
+    pub project: LayerGradients,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    map: Map,
+    stride: usize,
+    inputs: usize,
+    hidden: usize,
+    outputs: usize,
+}
+
+impl Sizes {
+    fn of(map: Map, x: &[f32], block: &Block<'_>) -> Result<Self, Error> {
+        if !(1..=2).contains(&block.stride) {
+            return Err(Error::Stride { found: block.stride });
+        }
+        map.check("block input", 1)?;
+        let (hidden, outputs) = (block.depthwise.norm.gamma.len(), block.project.norm.gamma.len());
+        let sizes = Self { map, stride: block.stride, inputs: x.len() / map.pixels(), hidden, outputs };
+        check_dim("depthwise kernel", "channels", hidden)?;
+        check_dim("project weight", "outputs", outputs)?;
+        map.check("block input", sizes.inputs)?;
+        map.check("hidden map", hidden)?;
+        map.check("block output", outputs)?;
+        match &block.expand {
+            Some(layer) => {
+                check_len("block input", x, sizes.rows() * sizes.inputs)?;
+                check_len("expand weight", layer.weight, hidden * sizes.inputs)?;
+                layer.norm.check(hidden)?;
+            }
+            None => check_len("block input", x, sizes.rows() * hidden)?,
+        }
+        check_len("depthwise kernel", block.depthwise.weight, 9 * hidden)?;
+        block.depthwise.norm.check(hidden)?;
+        check_len("project weight", block.project.weight, outputs * hidden)?;
+        block.project.norm.check(outputs)?;
+        if block.residual && (block.stride != 1 || sizes.inputs != outputs) {
+            return Err(Error::Residual { stride: block.stride, inputs: sizes.inputs, outputs });
+        }
+        Ok(sizes)
+    }
+
+    fn rows(&self) -> usize {
+        self.map.pixels()
+    }
+
+    fn out_rows(&self) -> usize {
+        self.map.strided(self.stride).pixels()
+    }
+
+    fn geometry(&self) -> Geometry {
+        let Map { batch, height, width } = self.map;
+        Geometry { batch, height, width, channels: self.hidden, stride: self.stride }
+    }
+}
+
+/// Runs `block` on `x`, `[batch, height, width, inputs]`. Nothing is kept unless `save`.
+///
+/// # Errors
+/// When lengths disagree, a dimension is zero, the stride is not 1 or 2, or a residual does not fit.
+pub fn forward(map: Map, x: &[f32], block: &Block<'_>, save: bool) -> Result<Forward, Error> {
+    let sizes = Sizes::of(map, x, block)?;
+    let (rows, out_rows) = (sizes.rows(), sizes.out_rows());
+
+    let expand = block.expand.map(|layer| {
+        let panels = Panels::transposed(layer.weight, sizes.inputs, sizes.hidden);
+        let mut raw = Buffer::take(rows * sizes.hidden);
+        let sums = product(Source::Plain(x), rows, &panels, Finish::Raw, layer.norm.live(), &mut raw);
+        let map = layer.norm.map(sums.as_ref(), rows);
+        (raw, map)
+    });
+
+    let norm = &block.depthwise.norm;
+    let mut raw = Buffer::take(out_rows * sizes.hidden);
+    let source = match &expand {
+        Some((raw, map)) => pending(raw, map),
+        None => Source::Plain(x),
+    };
+    let sums = convolve(sizes.geometry(), source, block.depthwise.weight, norm.live(), &mut raw);
+    let map = norm.map(sums.as_ref(), out_rows);
+    let expand_moments = expand.as_ref().and_then(|(_, map)| map.moments.clone());
+    let expand = if save { expand } else { None };
+    let depthwise = (raw, map);
+
+    let norm = &block.project.norm;
+    let panels = Panels::transposed(block.project.weight, sizes.hidden, sizes.outputs);
+    let source = pending(&depthwise.0, &depthwise.1);
+    let residual = block.residual.then_some(x);
+    let mut output = vec![0.0; out_rows * sizes.outputs];
+    let project = if norm.live() || save {
+        let mut raw = Buffer::take(out_rows * sizes.outputs);
+        let sums = product(source, out_rows, &panels, Finish::Raw, norm.live(), &mut raw);
+        let map = norm.map(sums.as_ref(), out_rows);
+        apply(&raw, &map, block.activate_output, residual, &mut output);
+        Some((raw, map))
+    } else {
+        let map = norm.map(None, out_rows);
+        let finish = Finish::Affine {
+            scale: Some(&map.scale),
+            offset: &map.offset,
+            activate: block.activate_output,
+            residual,
+        };
+        product(source, out_rows, &panels, finish, false, &mut output);
+        None
+    };
+    let project_moments = project.as_ref().and_then(|(_, map)| map.moments.clone());
+    let moments =
+        [expand_moments, depthwise.1.moments.clone(), project_moments].into_iter().flatten().collect();
+    let saved = match project {
+        Some(project) if save => Some(Saved {
+            sizes,
+            activate_output: block.activate_output,
+            residual: block.residual,
+            expand,
+            depthwise,
+            project,
+        }),
+        _ => None,
+    };
+    Ok(Forward { output, moments, saved })
+}
+
+/// A raw output with its pending map and ReLU6.
+fn pending<'a>(raw: &'a [f32], map: &'a NormMap) -> Source<'a> {
+    Source::Normalised { raw, scale: &map.scale, offset: &map.offset }
+}

@@ -1,0 +1,85 @@
+//! 1x1 convolution with a bias and nothing after it: the last layer of a head.
+
+use crate::error::{Error, check_dim, check_len};
+use crate::gemm::pack::Panels;
+use crate::norm::gradient_sums;
+use crate::rows::backward::{InputGradient, product_gradients};
+use crate::rows::forward::{Finish, product};
+use crate::rows::source::{GradientSource, Source};
+use crate::simd::padded;
+use crate::{Map, Wanted};
+
+/// What [`backward`] returns; a gradient is there if it was wanted.
+#[derive(Debug)]
+pub struct Gradients {
+    /// `[batch, height, width, inputs]`.
+    pub input: Option<Vec<f32>>,
+    /// `[outputs, inputs]`.
+    pub weight: Option<Vec<f32>>,
+    /// `[outputs]`.
+    pub bias: Option<Vec<f32>>,
+}
+
+fn sizes(map: Map, x: &[f32], weight: &[f32], outputs: usize) -> Result<(usize, usize), Error> {
+    check_dim("predict weight", "outputs", outputs)?;
+    map.check("predict input", 1)?;
+    let (rows, inputs) = (map.pixels(), x.len() / map.pixels());
+    map.check("predict input", inputs)?;
+    map.check("predict output", outputs)?;
+    check_len("predict input", x, rows * inputs)?;
+    check_len("predict weight", weight, outputs * inputs)?;
+    Ok((rows, inputs))
+}
+
+/// `weight * x + bias` per pixel of `x`, `[batch, height, width, inputs]`: `[batch, height, width, outputs]`.
+/// `weight` is `[outputs, inputs]`, `bias` `[outputs]`.
+///
+/// # Errors
+/// When lengths disagree or a dimension is zero.
+pub fn forward(map: Map, x: &[f32], weight: &[f32], bias: &[f32]) -> Result<Vec<f32>, Error> {
+    let outputs = bias.len();
+    let (rows, inputs) = sizes(map, x, weight, outputs)?;
+    let panels = Panels::transposed(weight, inputs, outputs);
+    let mut offset = vec![0.0; padded(outputs)];
+    offset[..outputs].copy_from_slice(bias);
+    let mut output = vec![0.0; rows * outputs];
+    let finish = Finish::Affine { scale: None, offset: &offset, activate: false, residual: None };
+    product(Source::Plain(x), rows, &panels, finish, false, &mut output);
+    Ok(output)
+}
+
+/// Gradients of a loss whose gradient with respect to the output is `gradient`, `[batch, height, width, outputs]`.
+/// The bias counts as affine.
+///
+/// # Errors
+/// When lengths disagree or a dimension is zero.
+pub fn backward(
+    map: Map,
+    x: &[f32],
+    weight: &[f32],
+    gradient: &[f32],
+    wanted: Wanted,
+) -> Result<Gradients, Error> {
+    map.check("predict output", 1)?;
+    let outputs = gradient.len() / map.pixels();
+    let (rows, inputs) = sizes(map, x, weight, outputs)?;
+    check_len("predict output gradient", gradient, rows * outputs)?;
+    let bias = wanted.affine.then(|| {
+        let sums = gradient_sums(gradient, outputs, None, false);
+        sums.total(0, outputs).into_iter().map(|v| v as f32).collect()
+    });
+    if !wanted.input && !wanted.weights {
+        return Ok(Gradients { input: None, weight: None, bias });
+    }
+    let panels = wanted.input.then(|| Panels::rows(weight, outputs, inputs));
+    let mut input = wanted.input.then(|| vec![0.0; rows * inputs]);
+    let input_gradient = match (&panels, &mut input) {
+        (Some(panels), Some(out)) => Some(InputGradient { panels, out, residual: None, gate: None }),
+        _ => None,
+    };
+    let source = GradientSource { gradient, pullback: None };
+    let shape = (inputs, outputs);
+    let found =
+        product_gradients(rows, shape, source, Source::Plain(x), wanted.weights, false, input_gradient);
+    Ok(Gradients { input, weight: found.weights, bias })
+}

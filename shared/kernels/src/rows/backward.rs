@@ -1,0 +1,260 @@
+//! 1x1 convolutions backward: weight gradient and input gradient while a row block is in the cache.
+
+use super::block_rows;
+use super::source::{GradientSource, Source};
+use crate::buffer::Buffer;
+use crate::gemm::epilogue::{Accumulate, Gate, Gradient};
+use crate::gemm::pack::Panels;
+use crate::gemm::{Left, Right, Size, TILE_ROWS_MAX, multiply};
+use crate::simd::{Simd, padded};
+use crate::sums::{Sums, SumsView};
+use crate::threads::{Output, Pass, Split};
+use std::ops::Range;
+
+/// How the input gradient leaves.
+pub(crate) struct InputGradient<'a> {
+    /// Weights as `[outputs, inputs]` packed by rows.
+    pub(crate) panels: &'a Panels,
+    pub(crate) out: &'a mut [f32],
+    /// Added to the gradient.
+    pub(crate) residual: Option<&'a [f32]>,
+    pub(crate) gate: Option<GateInput<'a>>,
+}
+
+/// The raw input behind the gate of [`InputGradient`], with padded coefficients.
+#[derive(Clone, Copy)]
+pub(crate) struct GateInput<'a> {
+    pub(crate) raw: &'a [f32],
+    pub(crate) scale: &'a [f32],
+    pub(crate) offset: &'a [f32],
+    pub(crate) mean: &'a [f32],
+    /// Gather the sums of `g` and `g * (raw - mean)`.
+    pub(crate) sums: bool,
+}
+
+/// What [`product_gradients`] computes besides the input gradient it writes.
+pub(crate) struct Gradients {
+    /// `[outputs, inputs]`.
+    pub(crate) weights: Option<Vec<f32>>,
+    /// Of the gated input gradient.
+    pub(crate) sums: Option<Sums>,
+}
+
+/// Gradients of `output[rows, outputs] = input[rows, inputs] x weights^T`.
+///
+/// `flipped`: the weights are laid out `[inputs, outputs]`, and so is their gradient.
+pub(crate) fn product_gradients(
+    rows: usize,
+    (inputs, outputs): (usize, usize),
+    gradient: GradientSource<'_>,
+    input: Source<'_>,
+    weights: bool,
+    flipped: bool,
+    input_gradient: Option<InputGradient<'_>>,
+) -> Gradients {
+    assert_eq!(gradient.gradient.len(), rows * outputs, "gradient is rows x outputs");
+    if let Some(p) = &gradient.pullback {
+        assert_eq!(p.raw.len(), rows * outputs, "raw output is rows x outputs");
+        let width = padded(outputs);
+        assert!(
+            p.slope.len() == width && p.curve.len() == width && p.level.len() == width,
+            "padded coefficients"
+        );
+        assert!(p.gate.is_none_or(|(a, b)| a.len() == width && b.len() == width), "padded coefficients");
+    }
+    match input {
+        Source::Plain(values) => assert_eq!(values.len(), rows * inputs, "input is rows x inputs"),
+        Source::Normalised { raw, scale, offset } => {
+            assert_eq!(raw.len(), rows * inputs, "input is rows x inputs");
+            assert!(scale.len() == padded(inputs) && offset.len() == padded(inputs), "padded coefficients");
+        }
+        Source::Patches(p) => {
+            let images = rows / (p.out_height * p.out_width);
+            assert_eq!(p.image.len(), images * p.height * p.width * p.channels, "the image fits the rows");
+            assert!(
+                p.out_height == p.height.div_ceil(2) && p.out_width == p.width.div_ceil(2),
+                "stride 2, pad 1"
+            );
+            assert_eq!(inputs, 9 * p.channels, "3x3 patches");
+        }
+    }
+    if let Some(g) = &input_gradient {
+        assert_eq!(g.out.len(), rows * inputs, "input gradient is rows x inputs");
+        assert!((g.panels.k(), g.panels.n()) == (outputs, inputs), "weights are outputs x inputs");
+        assert!(g.residual.is_none_or(|r| r.len() == rows * inputs), "residual is rows x inputs");
+        if let Some(gate) = &g.gate {
+            assert_eq!(gate.raw.len(), rows * inputs, "raw input is rows x inputs");
+            let width = padded(inputs);
+            assert!(
+                gate.scale.len() == width && gate.offset.len() == width && gate.mean.len() == width,
+                "padded"
+            );
+        }
+    }
+
+    let products = usize::from(weights) + usize::from(input_gradient.is_some());
+    let split = Split::new(rows, 2 * TILE_ROWS_MAX, inputs * outputs * products);
+    let block = block_rows(padded(inputs) + padded(outputs));
+    // The weight gradient's broadcast side is read up to a tile's rows past its end.
+    let each = block * (padded(inputs) + padded(outputs)) + 2 * TILE_ROWS_MAX + TILE_ROWS_MAX * outputs;
+    let mut scratch = Buffer::take(split.parts() * each);
+    let (m, n) = if flipped { (inputs, outputs) } else { (outputs, inputs) };
+    let mut partial = weights.then(|| Buffer::take(split.parts() * m * padded(n)));
+    let mut sums = match &input_gradient {
+        Some(InputGradient { gate: Some(GateInput { sums: true, .. }), .. }) => {
+            Some(Sums::new(inputs, 2, split.parts()))
+        }
+        _ => None,
+    };
+    let pass = ProductGradients {
+        inputs,
+        outputs,
+        gradient,
+        input,
+        flipped,
+        partial: partial.as_mut().map(|p| Output::new(p)),
+        panels: input_gradient.as_ref().map(|g| g.panels),
+        residual: input_gradient.as_ref().and_then(|g| g.residual),
+        gate: input_gradient.as_ref().and_then(|g| g.gate),
+        sums: sums.as_mut().map(Sums::view),
+        out: input_gradient.map(|g| Output::new(g.out)),
+        scratch: Output::new(&mut scratch),
+        each,
+        block,
+    };
+    // SAFETY: the sizes were checked above; scratch, partial gradients and sums have room for every part.
+    unsafe { split.run(&pass) };
+    Gradients { weights: partial.map(|p| reduce(&p, split.parts(), m, n)), sums }
+}
+
+/// Adds the parts' `[m, padded(n)]` gradients into one `[m, n]`.
+fn reduce(partial: &[f32], parts: usize, m: usize, n: usize) -> Vec<f32> {
+    let (stride, each) = (padded(n), m * padded(n));
+    let mut out = Vec::with_capacity(m * n);
+    for row in 0..m {
+        let from = row * stride;
+        let start = out.len();
+        out.extend_from_slice(&partial[from..from + n]);
+        for part in 1..parts {
+            let other = &partial[part * each + from..part * each + from + n];
+            for (o, v) in out[start..].iter_mut().zip(other) {
+                *o += v;
+            }
+        }
+    }
+    out
+}
+
+struct ProductGradients<'a> {
+    inputs: usize,
+    outputs: usize,
+    gradient: GradientSource<'a>,
+    input: Source<'a>,
+    flipped: bool,
+    partial: Option<Output<'a>>,
+    panels: Option<&'a Panels>,
+    residual: Option<&'a [f32]>,
+    gate: Option<GateInput<'a>>,
+    sums: Option<SumsView<'a>>,
+    out: Option<Output<'a>>,
+    scratch: Output<'a>,
+    each: usize,
+    block: usize,
+}
+
+impl Pass for ProductGradients<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, part: usize, units: Range<usize>) {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        // SAFETY: `product_gradients` checked the sizes; each part has its own scratch, partial weight gradient
+        // and sums, and writes its own rows. Scratch rows are padded, so whole vectors can be read.
+        unsafe {
+            let spare = self.scratch.at(part * self.each);
+            let dy = spare.add(TILE_ROWS_MAX * outputs);
+            let x = dy.add(self.block * padded(outputs) + TILE_ROWS_MAX);
+            let slot = self.sums.map(|sums| sums.part(part));
+            if let Some(partial) = self.partial
+                && units.is_empty()
+            {
+                let (m, n) = if self.flipped { (inputs, outputs) } else { (outputs, inputs) };
+                partial.at(part * m * padded(n)).write_bytes(0, m * padded(n));
+            }
+            let mut start = units.start;
+            while start < units.end {
+                let rows = self.block.min(units.end - start);
+                self.gradient.fill::<S>(start..start + rows, outputs, dy);
+                if let Some(partial) = self.partial {
+                    self.weight_gradient::<S>(start, rows, dy, x, partial, part, start == units.start, spare);
+                }
+                if let (Some(out), Some(panels)) = (self.out, self.panels) {
+                    let place = start * inputs;
+                    let epilogue = Gradient {
+                        out: out.at(place),
+                        stride: inputs,
+                        residual: self.residual.map(|values| values.as_ptr().add(place)),
+                        gate: self.gate.map(|gate| Gate {
+                            raw: gate.raw.as_ptr().add(place),
+                            scale: gate.scale.as_ptr(),
+                            offset: gate.offset.as_ptr(),
+                            mean: gate.mean.as_ptr(),
+                            sums: slot,
+                        }),
+                    };
+                    let size = Size { m: rows, n: inputs, k: outputs };
+                    let left = Left { data: dy, stride: padded(outputs) };
+                    multiply::<S, _, false>(size, left, panels.right::<S>(), spare, &epilogue);
+                }
+                if let Some(slot) = slot {
+                    slot.fold();
+                }
+                start += rows;
+            }
+        }
+    }
+}
+
+impl ProductGradients<'_> {
+    /// Adds one row block's weight gradient.
+    ///
+    /// # Safety
+    /// As for [`Pass::run`]; `dy` holds the block's output gradient, `x` has room for its input.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the state of one loop, split off for length")]
+    unsafe fn weight_gradient<S: Simd>(
+        &self,
+        start: usize,
+        rows: usize,
+        dy: *mut f32,
+        x: *mut f32,
+        partial: Output<'_>,
+        part: usize,
+        replace: bool,
+        spare: *mut f32,
+    ) {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        // SAFETY: forwarded.
+        unsafe {
+            let (data, stride) = match self.input.plain() {
+                // Whole vectors can be read from the rows themselves, and as the broadcast side (flipped, read up
+                // to a whole tile past its columns) they are never used in place.
+                Some(values) if inputs.is_multiple_of(S::LANES) && !self.flipped => {
+                    (values.add(start * inputs), inputs)
+                }
+                _ => {
+                    self.input.fill::<S>(start..start + rows, inputs, x);
+                    (x.cast_const(), padded(inputs))
+                }
+            };
+            let x = (data, stride);
+            let dy = (dy.cast_const(), padded(outputs));
+            let (left, right, m, n) =
+                if self.flipped { (x, dy, inputs, outputs) } else { (dy, x, outputs, inputs) };
+            let size = Size { m, n, k: rows };
+            let out = partial.at(part * m * padded(n));
+            let epilogue = Accumulate { out, stride: padded(n), replace };
+            let left = Left { data: left.0, stride: left.1 };
+            let right = Right { data: right.0, row: right.1, vector: S::LANES };
+            multiply::<S, _, true>(size, left, right, spare, &epilogue);
+        }
+    }
+}

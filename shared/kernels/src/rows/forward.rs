@@ -1,0 +1,132 @@
+//! 1x1 convolutions forward: `[rows, k] x [k, n]`, with the statistics of the result or its final form.
+
+use super::{block_rows, source::Source};
+use crate::buffer::Buffer;
+use crate::gemm::epilogue::{Affine, Raw};
+use crate::gemm::pack::Panels;
+use crate::gemm::{Left, Size, TILE_ROWS_MAX, multiply};
+use crate::simd::{Simd, padded};
+use crate::sums::{Sums, SumsView};
+use crate::threads::{Output, Pass, Split};
+use std::ops::Range;
+
+/// What becomes of the product.
+#[derive(Clone, Copy)]
+pub(crate) enum Finish<'a> {
+    /// Stored raw; the batch norm map follows later.
+    Raw,
+    /// `scale * product + offset` (padded coefficients, no scale is one), ReLU6, residual: nothing is left to do.
+    Affine { scale: Option<&'a [f32]>, offset: &'a [f32], activate: bool, residual: Option<&'a [f32]> },
+}
+
+/// Multiplies all rows of `source` with `panels` into `out`; returns the moments of the raw product when asked.
+pub(crate) fn product(
+    source: Source<'_>,
+    rows: usize,
+    panels: &Panels,
+    finish: Finish<'_>,
+    moments: bool,
+    out: &mut [f32],
+) -> Option<Sums> {
+    let (k, n) = (panels.k(), panels.n());
+    assert_eq!(out.len(), rows * n, "output is rows x n");
+    match source {
+        Source::Plain(values) => assert_eq!(values.len(), rows * k, "input is rows x k"),
+        Source::Normalised { raw, scale, offset } => {
+            assert_eq!(raw.len(), rows * k, "input is rows x k");
+            assert!(scale.len() == padded(k) && offset.len() == padded(k), "coefficients are padded");
+        }
+        Source::Patches(p) => {
+            let images = rows / (p.out_height * p.out_width);
+            assert_eq!(p.image.len(), images * p.height * p.width * p.channels, "the image fits the rows");
+            assert!(
+                p.out_height == p.height.div_ceil(2) && p.out_width == p.width.div_ceil(2),
+                "stride 2, pad 1"
+            );
+            assert_eq!(k, 9 * p.channels, "3x3 patches");
+        }
+    }
+    if let Finish::Affine { scale, offset, residual, .. } = finish {
+        assert!(
+            scale.is_none_or(|s| s.len() == padded(n)) && offset.len() == padded(n),
+            "coefficients are padded"
+        );
+        assert!(residual.is_none_or(|r| r.len() == rows * n), "residual is rows x n");
+    }
+    let split = Split::new(rows, 2 * TILE_ROWS_MAX, k * n);
+    let mut sums = moments.then(|| Sums::new(n, 2, split.parts()));
+    let block = block_rows(padded(k));
+    let filled = if source.plain().is_some() { 0 } else { block * padded(k) };
+    let each = filled + TILE_ROWS_MAX * k;
+    let mut scratch = Buffer::take(split.parts() * each);
+    let pass = Product {
+        source,
+        panels,
+        finish,
+        out: Output::new(out),
+        sums: sums.as_mut().map(Sums::view),
+        scratch: Output::new(&mut scratch),
+        each,
+        block,
+    };
+    // SAFETY: the sizes were checked above; scratch and sums have room for every part.
+    unsafe { split.run(&pass) };
+    sums
+}
+
+struct Product<'a> {
+    source: Source<'a>,
+    panels: &'a Panels,
+    finish: Finish<'a>,
+    out: Output<'a>,
+    sums: Option<SumsView<'a>>,
+    scratch: Output<'a>,
+    each: usize,
+    block: usize,
+}
+
+impl Pass for Product<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, part: usize, units: Range<usize>) {
+        let (k, n) = (self.panels.k(), self.panels.n());
+        // SAFETY: `product` checked the sizes; each part has its own scratch and sums and writes its own rows.
+        unsafe {
+            let spare = self.scratch.at(part * self.each);
+            let filled = spare.add(TILE_ROWS_MAX * k);
+            let slot = self.sums.map(|sums| sums.part(part));
+            let mut start = units.start;
+            while start < units.end {
+                let m = self.block.min(units.end - start);
+                let left = match self.source.plain() {
+                    Some(values) => Left { data: values.add(start * k), stride: k },
+                    None => {
+                        self.source.fill::<S>(start..start + m, k, filled);
+                        Left { data: filled, stride: padded(k) }
+                    }
+                };
+                let (size, right, out) = (Size { m, n, k }, self.panels.right::<S>(), self.out.at(start * n));
+                match self.finish {
+                    Finish::Raw => {
+                        let epilogue = Raw { out, stride: n, moments: slot };
+                        multiply::<S, _, false>(size, left, right, spare, &epilogue);
+                    }
+                    Finish::Affine { scale, offset, activate, residual } => {
+                        let epilogue = Affine {
+                            out,
+                            stride: n,
+                            scale: scale.map(<[f32]>::as_ptr),
+                            offset: offset.as_ptr(),
+                            activate,
+                            residual: residual.map(|values| values.as_ptr().add(start * n)),
+                        };
+                        multiply::<S, _, false>(size, left, right, spare, &epilogue);
+                    }
+                }
+                if let Some(slot) = slot {
+                    slot.fold_moments(m, n);
+                }
+                start += m;
+            }
+        }
+    }
+}
