@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
-use params::Layout;
+use params::{Digest, Layout};
 use protocol::id::{ClientId, Round, RunId, Version};
+use protocol::limits::UPDATE_BYTES_MAX;
 use protocol::message::{Refusal, UpdateHeader};
+use protocol::plan::UplinkPlan;
 
 use crate::event::Admitted;
+use crate::published::Published;
 
-/// What uploads are checked against at the moment; cheap to clone, valid until the core says otherwise.
+#[cfg(test)]
+mod tests;
+
+/// What uploads are checked against at the moment. Drivers take a fresh one after every `Coordinator::handle`, before they
+/// perform its effects, and hand clones of the `Arc` to their workers; the core checks again what may have changed since.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admission {
     /// The run.
@@ -24,6 +31,8 @@ pub struct OpenRound {
     pub round: Round,
     /// The version it starts from.
     pub version: Version,
+    /// Who was asked, in order of name.
+    pub cohort: Arc<[ClientId]>,
     /// The shared tensors.
     pub layout: Arc<Layout>,
     /// Most values an update may carry.
@@ -32,26 +41,86 @@ pub struct OpenRound {
     pub bytes_max: usize,
 }
 
+impl OpenRound {
+    /// The bounds for updates to `base` under this plan.
+    pub(crate) fn new(round: Round, cohort: Arc<[ClientId]>, base: &Published, uplink: &UplinkPlan) -> Self {
+        let layout = base.model.layout().clone();
+        let entries_max = entries_max(&layout, uplink);
+        // The widest code of an entry is its gap and its value as whole words; tensors may each have a header.
+        let bytes_max = (4096 + 64 * layout.tensors().len() + 12 * entries_max).min(UPDATE_BYTES_MAX);
+        Self { round, version: base.version, cohort, layout, entries_max, bytes_max }
+    }
+}
+
+/// Most values an update may carry: a quarter more than the plan asks for, and every tensor's floor besides.
+///
+/// Densities are met to within a few percent by any selection; what goes beyond was not made by this plan.
+fn entries_max(layout: &Layout, uplink: &UplinkPlan) -> usize {
+    let share = |share: f32, len: usize| (f64::from(share) * len as f64).ceil() as usize;
+    let floors: usize = layout.tensors().iter().map(|tensor| share(uplink.floor, tensor.len).max(1)).sum();
+    let planned = share(uplink.density * 1.25, layout.len());
+    (planned + floors).min(layout.len())
+}
+
 /// Checks all that a header alone can tell, so that a driver need not receive bytes that cannot count.
 ///
 /// # Errors
-/// Why the update cannot count.
-pub fn precheck(admission: &Admission, header: &UpdateHeader) -> Result<(), Refusal> {
-    let _ = (admission, header);
+/// Why the update cannot count. A refusal as late is not final: the core knows whether the very same bytes count already.
+pub fn precheck(admission: &Admission, client: &ClientId, header: &UpdateHeader) -> Result<(), Refusal> {
+    if header.run != admission.run {
+        return Err(Refusal::WrongRun { expected: admission.run, found: header.run });
+    }
+    let open = match &admission.open {
+        Some(open) if open.round == header.round => open,
+        Some(open) if header.round > open.round => return Err(Refusal::NotAsked { round: header.round }),
+        _ => return Err(Refusal::Late { round: header.round }),
+    };
+    if open.cohort.binary_search(client).is_err() {
+        return Err(Refusal::NotAsked { round: header.round });
+    }
+    if header.version != open.version {
+        return Err(Refusal::WrongVersion { expected: open.version, found: header.version });
+    }
+    let layout = open.layout.digest();
+    if header.layout != layout {
+        return Err(Refusal::WrongLayout { expected: layout, found: header.layout });
+    }
+    let malformed = |rule: String| Err(Refusal::Malformed { rule });
+    if header.examples == 0 {
+        return malformed("no examples behind the update".into());
+    }
+    let length = header.length as usize;
+    if length > open.bytes_max {
+        return malformed(format!("{length} bytes, more than the {} of this round", open.bytes_max));
+    }
     Ok(())
 }
 
 /// Checks and decodes one upload: header, length, digest, then the bytes.
 ///
 /// # Errors
-/// Why the update cannot count. A refusal as late is not final: the core knows whether the very same bytes count already.
+/// Why the update cannot count; see [`precheck`].
 pub fn admit(
     admission: &Admission,
     client: &ClientId,
     header: &UpdateHeader,
     payload: Vec<u8>,
 ) -> Result<Admitted, Refusal> {
-    let _ = (client, payload);
-    precheck(admission, header)?;
-    Err(Refusal::Late { round: header.round })
+    let malformed = |rule: String| Err(Refusal::Malformed { rule });
+    if payload.len() != header.length as usize {
+        return malformed(format!("{} bytes, but the header says {}", payload.len(), header.length));
+    }
+    precheck(admission, client, header)?;
+    let digest = Digest::of(&[&payload]);
+    if digest != header.payload_digest {
+        return malformed(format!(
+            "the bytes have digest {digest:?}, the header says {:?}",
+            header.payload_digest
+        ));
+    }
+    let Some(open) = &admission.open else { return Err(Refusal::Late { round: header.round }) };
+    match codec::decode_update(&open.layout, open.entries_max, &payload) {
+        Ok(entries) => Ok(Admitted { digest, entries, payload: payload.into() }),
+        Err(error) => malformed(error.to_string()),
+    }
 }

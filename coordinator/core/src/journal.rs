@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use params::Digest;
 use protocol::id::{ClientId, Round, RunId, Version};
 use protocol::message::UpdateHeader;
 use protocol::plan::ModelSpec;
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::Settings;
+use crate::report::RoundReport;
 
 /// One line of the journal. Stored by [`Record::encode`]: serialisation alone leaves `payload` out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,14 +54,8 @@ pub enum Record {
     },
     /// A round closed: all updates accepted in it make the version.
     RoundClosed {
-        /// The round.
-        round: Round,
-        /// The version it makes.
-        version: Version,
-        /// Digest of that version's shared weights.
-        digest: Digest,
-        /// Updates in it.
-        contributors: u32,
+        /// What the round's report says so far: round, version, digest, contributors.
+        report: Box<RoundReport>,
     },
     /// A round ended without a version; its updates do not count.
     RoundAbandoned {

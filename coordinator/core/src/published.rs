@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use params::{Canonical, Digest, Layout};
+use params::{Canonical, Digest, Grid, GridError, Layout, LayoutError, TensorSpec};
 use protocol::id::Version;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// A model version, with everything needed to go on from it.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,4 +22,107 @@ pub struct Published {
     pub digest: Digest,
     /// State of the server optimiser after this version; for the coordinator alone, never served.
     pub optimiser: Vec<f32>,
+}
+
+/// The head of a stored version; weights, statistics and optimiser state follow it as little-endian words.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    version: Version,
+    digest: Digest,
+    tensors: Vec<TensorSpec>,
+    exponents: Vec<i8>,
+    statistics: usize,
+    optimiser: usize,
+}
+
+/// Why bytes are not a version.
+#[derive(Debug, Error)]
+pub enum PublishedError {
+    /// No line of JSON at the start.
+    #[error("a stored version of {found} bytes has no end of line after its head")]
+    Head {
+        /// Length of the bytes.
+        found: usize,
+    },
+    /// The line says something else.
+    #[error("the head of a stored version cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The tensors are no layout.
+    #[error("a stored version has a bad layout: {0}")]
+    Layout(#[from] LayoutError),
+    /// The weights do not fit the layout.
+    #[error("a stored version does not fit its layout: {0}")]
+    Grid(#[from] GridError),
+    /// More or fewer bytes than the head announces.
+    #[error("a stored version should have {expected} bytes after its head, found {found}")]
+    Length {
+        /// By the head.
+        expected: usize,
+        /// There are.
+        found: usize,
+    },
+    /// The weights are not those that were stored.
+    #[error("the weights of stored version {version} have digest {found}, expected {expected}")]
+    Digest {
+        /// The version.
+        version: Version,
+        /// By the head.
+        expected: Digest,
+        /// Of the weights.
+        found: Digest,
+    },
+}
+
+impl Published {
+    /// The version as bytes: one line of JSON, then shared weights (i32 ticks), statistics and optimiser state (f32).
+    pub fn encode(&self) -> Vec<u8> {
+        let head = Head {
+            version: self.version,
+            digest: self.digest,
+            tensors: self.layout.specs(),
+            exponents: self.model.grid().exponents().to_vec(),
+            statistics: self.statistics.len(),
+            optimiser: self.optimiser.len(),
+        };
+        let Ok(mut bytes) = serde_json::to_vec(&head) else {
+            unreachable!("the head is made of plain values")
+        };
+        bytes.push(b'\n');
+        bytes.extend(self.model.ticks().iter().flat_map(|tick| tick.to_le_bytes()));
+        let floats = self.statistics.iter().chain(&self.optimiser);
+        bytes.extend(floats.flat_map(|value| value.to_le_bytes()));
+        bytes
+    }
+
+    /// Reads what [`Published::encode`] wrote, and checks the digest of the weights.
+    ///
+    /// # Errors
+    /// Bytes that are damaged, or not a version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, PublishedError> {
+        let end = bytes
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .ok_or(PublishedError::Head { found: bytes.len() })?;
+        let Head { version, digest, tensors, exponents, statistics, optimiser } =
+            serde_json::from_slice(&bytes[..end])?;
+        let layout = Arc::new(Layout::new(tensors)?);
+        let shared = Arc::new(layout.of_scope(params::Scope::Shared));
+        let words = shared.len().saturating_add(statistics).saturating_add(optimiser);
+        let (expected, found) = (words.saturating_mul(4), bytes.len() - end - 1);
+        if expected != found {
+            return Err(PublishedError::Length { expected, found });
+        }
+        let mut words = bytes[end + 1..].chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]);
+        let ticks = words.by_ref().take(shared.len()).map(i32::from_le_bytes).collect();
+        let grid = Grid::from_exponents(&shared, exponents)?;
+        let model = Canonical::from_ticks(shared, grid, ticks)?;
+        let found = model.digest();
+        if found != digest {
+            return Err(PublishedError::Digest { version, expected: digest, found });
+        }
+        let statistics = words.by_ref().take(statistics).map(f32::from_le_bytes).collect();
+        let optimiser = words.map(f32::from_le_bytes).collect();
+        Ok(Self { version, layout, model, statistics, digest, optimiser })
+    }
 }

@@ -6,6 +6,9 @@ use params::Digest;
 use protocol::id::{Round, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::contributions::Totals;
+use crate::published::Published;
+
 /// How a round's collecting ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -82,4 +85,39 @@ pub struct RoundReport {
     pub ap50_worst: Option<f64>,
     /// AP50 of the version as published over all evaluators' detections together, from merged score histograms.
     pub ap50_merged: Option<f64>,
+}
+
+impl RoundReport {
+    /// What is known when collecting ends: the updates. The rest is empty.
+    pub(crate) fn new(round: Round, after: &Published, ending: Ending, totals: &Totals) -> Self {
+        Self {
+            round,
+            version: after.version,
+            model_digest: after.digest,
+            abandoned: false,
+            ending,
+            asked: 0,
+            contributors: totals.count,
+            declined: 0,
+            lost: 0,
+            refused: BTreeMap::new(),
+            loss: totals.loss(),
+            uplink_bytes: totals.payload_bytes,
+            evaluation_bytes: 0,
+            downlink_bytes: 0,
+            fetches: 0,
+            dense_bytes: 4 * after.model.ticks().len() as u64 * u64::from(totals.count),
+            wire_uplink_bytes: None,
+            wire_downlink_bytes: None,
+            seconds: 0.0,
+            ap50: None,
+            ap: None,
+            ap50_per_class: BTreeMap::new(),
+            evaluators: 0,
+            ap50_global: None,
+            ap50_personal: None,
+            ap50_worst: None,
+            ap50_merged: None,
+        }
+    }
 }

@@ -1,0 +1,95 @@
+//! The updates of one round so far: their exact combination, and what the report says of them.
+
+use std::sync::Arc;
+
+use params::SumError;
+use protocol::id::{ClientId, Version};
+use protocol::message::UpdateHeader;
+
+use crate::combine::Combination;
+use crate::config::RunConfig;
+use crate::published::Published;
+
+/// Counts over the accepted updates of a round.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) count: u32,
+    pub(crate) payload_bytes: u64,
+    weight: u64,
+    /// Sum of weight x loss in thousandths: integers, so that reports do not depend on the order of arrival.
+    loss_milli: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, header: &UpdateHeader, weight: u32) {
+        self.count += 1;
+        self.payload_bytes += u64::from(header.length);
+        self.weight += u64::from(weight);
+        self.loss_milli += u64::from(weight) * u64::from(header.loss_milli);
+    }
+
+    /// Mean training loss, weighted like the updates.
+    pub(crate) fn loss(&self) -> Option<f64> {
+        (self.weight > 0).then(|| self.loss_milli as f64 / self.weight as f64 / 1000.0)
+    }
+}
+
+/// The accepted updates of a round, in memory that does not grow with their number.
+#[derive(Debug)]
+pub(crate) struct Contributions {
+    base: Arc<Published>,
+    combination: Box<dyn Combination>,
+    totals: Totals,
+}
+
+impl Contributions {
+    /// None yet, to a round that starts from `base`.
+    pub(crate) fn new(config: &RunConfig, base: Arc<Published>) -> Self {
+        let combination = config.combine().open(base.model.layout().clone(), base.model.grid());
+        Self { base, combination, totals: Totals::default() }
+    }
+
+    /// Adds a decoded update.
+    ///
+    /// # Errors
+    /// Values that cannot be summed exactly; nothing is added then.
+    pub(crate) fn add(
+        &mut self,
+        config: &RunConfig,
+        client: &ClientId,
+        header: &UpdateHeader,
+        entries: &[(u32, f32)],
+    ) -> Result<(), SumError> {
+        let weight = header.examples.min(config.settings().weight_cap);
+        self.combination.add(client, entries, weight)?;
+        self.totals.add(header, weight);
+        Ok(())
+    }
+
+    /// The version that these updates make of the round's base.
+    pub(crate) fn next_version(&self, config: &RunConfig) -> Published {
+        let base = &*self.base;
+        let mut optimiser = base.optimiser.clone();
+        let moves = config.server_optimiser().step(&mut optimiser, &self.combination.combined());
+        let mut model = base.model.clone();
+        model.advance(&moves);
+        Published {
+            version: Version(base.version.0 + 1),
+            layout: base.layout.clone(),
+            digest: model.digest(),
+            model,
+            statistics: base.statistics.clone(),
+            optimiser,
+        }
+    }
+
+    /// The version they start from.
+    pub(crate) fn base(&self) -> &Arc<Published> {
+        &self.base
+    }
+
+    /// Counts over them.
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+}
