@@ -30,6 +30,16 @@ pub const LOCAL_EPOCHS_MAX: u32 = 1_000;
 pub const SCORE_BINS_MAX: usize = 1024;
 /// Bytes of one encoded evaluation (histograms of all classes and thresholds, sparse).
 pub const EVALUATION_BYTES_MAX: usize = 256 << 10;
+/// Longest name of a preset, codec or personalisation method, bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Most images of one optimiser step.
+pub const BATCH_MAX: u32 = 4096;
+/// Largest enrolment message, encoded.
+pub const ENROL_BYTES_MAX: usize = 16 << 10;
+/// Largest certificate or signing request, DER.
+pub const CERTIFICATE_BYTES_MAX: usize = 8 << 10;
+/// Length of a token's secret: 128 bits cannot be guessed.
+pub const TOKEN_SECRET_BYTES: usize = 16;
 
 // Relations the rest of the code relies on.
 const _: () = assert!(CHUNK_BYTES_MAX < CONTROL_BYTES_MAX);

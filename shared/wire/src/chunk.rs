@@ -1,0 +1,113 @@
+//! Bulk data in bounded pieces: a header says length and digest, chunks follow in order.
+
+use bytes::Bytes;
+use params::Digest;
+use protocol::id::Version;
+use protocol::limits::CHUNK_BYTES_MAX;
+use thiserror::Error;
+
+/// What the chunks of a download amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DownloadHeader {
+    /// The version.
+    pub version: Version,
+    /// Length of the snapshot, bytes.
+    pub length: u64,
+    /// Digest of the snapshot's bytes.
+    pub digest: Digest,
+}
+
+/// Why chunks do not amount to what was announced.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ChunkError {
+    /// A chunk of no bytes, or of more than [`CHUNK_BYTES_MAX`].
+    #[error("a chunk has {found} bytes; 1 to {max} are allowed")]
+    Size {
+        /// Its length.
+        found: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// More bytes than the header announced.
+    #[error("{found} bytes arrived where the header announced {expected}")]
+    TooMany {
+        /// Announced.
+        expected: u64,
+        /// Arrived, with the chunk at fault.
+        found: u64,
+    },
+    /// The stream ended early.
+    #[error("the data ended after {found} of {expected} bytes")]
+    Truncated {
+        /// Announced.
+        expected: u64,
+        /// Arrived.
+        found: u64,
+    },
+    /// The bytes are not those the header announced.
+    #[error("the data has digest {found:?}, the header announced {expected:?}")]
+    Digest {
+        /// Announced.
+        expected: Digest,
+        /// Computed.
+        found: Digest,
+    },
+}
+
+/// Slices of `data` of [`CHUNK_BYTES_MAX`] bytes, the last one shorter; none for empty data. Shares the buffer.
+pub fn split(data: Bytes) -> impl Iterator<Item = Bytes> + Send {
+    let starts = (0..data.len()).step_by(CHUNK_BYTES_MAX);
+    starts.map(move |start| data.slice(start..data.len().min(start + CHUNK_BYTES_MAX)))
+}
+
+/// Puts chunks together again. Memory follows what arrived, never what was announced.
+#[derive(Debug)]
+pub struct Joiner {
+    length: u64,
+    digest: Digest,
+    data: Vec<u8>,
+}
+
+impl Joiner {
+    /// Expects `length` bytes with this digest; the caller has checked `length` against its limit.
+    pub fn new(length: u64, digest: Digest) -> Self {
+        Self { length, digest, data: Vec::new() }
+    }
+
+    /// Bytes so far.
+    pub fn received(&self) -> u64 {
+        self.data.len() as u64
+    }
+
+    /// Adds the next chunk.
+    ///
+    /// # Errors
+    /// Empty or oversized chunks, and more bytes than announced.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), ChunkError> {
+        if chunk.is_empty() || chunk.len() > CHUNK_BYTES_MAX {
+            return Err(ChunkError::Size { found: chunk.len(), max: CHUNK_BYTES_MAX });
+        }
+        let found = self.received() + chunk.len() as u64;
+        if found > self.length {
+            return Err(ChunkError::TooMany { expected: self.length, found });
+        }
+        self.data.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// All bytes, once they are complete and have the announced digest. Hashing takes about a second per GiB: call it where
+    /// blocking is allowed.
+    ///
+    /// # Errors
+    /// Missing bytes, or another digest.
+    pub fn finish(self) -> Result<Vec<u8>, ChunkError> {
+        if self.received() < self.length {
+            return Err(ChunkError::Truncated { expected: self.length, found: self.received() });
+        }
+        let found = Digest::of(&[&self.data]);
+        if found != self.digest {
+            return Err(ChunkError::Digest { expected: self.digest, found });
+        }
+        Ok(self.data)
+    }
+}
