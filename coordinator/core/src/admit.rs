@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use codec::Codec;
 use params::{Digest, Layout};
 use protocol::id::{ClientId, Round, RunId, Version};
 use protocol::limits::UPDATE_BYTES_MAX;
 use protocol::message::{Refusal, UpdateHeader};
-use protocol::plan::UplinkPlan;
 
 use crate::event::Admitted;
 use crate::published::Published;
@@ -42,24 +42,14 @@ pub struct OpenRound {
 }
 
 impl OpenRound {
-    /// The bounds for updates to `base` under this plan.
-    pub(crate) fn new(round: Round, cohort: Arc<[ClientId]>, base: &Published, uplink: &UplinkPlan) -> Self {
+    /// The bounds for updates to `base` that the plan's `codec` writes.
+    pub(crate) fn new(round: Round, cohort: Arc<[ClientId]>, base: &Published, codec: &dyn Codec) -> Self {
         let layout = base.model.layout().clone();
-        let entries_max = entries_max(&layout, uplink);
+        let entries_max = codec.entries_max(&layout);
         // The widest code of an entry is its gap and its value as whole words; tensors may each have a header.
         let bytes_max = (4096 + 64 * layout.tensors().len() + 12 * entries_max).min(UPDATE_BYTES_MAX);
         Self { round, version: base.version, cohort, layout, entries_max, bytes_max }
     }
-}
-
-/// Most values an update may carry: a quarter more than the plan asks for, and every tensor's floor besides.
-///
-/// Densities are met to within a few percent by any selection; what goes beyond was not made by this plan.
-fn entries_max(layout: &Layout, uplink: &UplinkPlan) -> usize {
-    let share = |share: f32, len: usize| (f64::from(share) * len as f64).ceil() as usize;
-    let floors: usize = layout.tensors().iter().map(|tensor| share(uplink.floor, tensor.len).max(1)).sum();
-    let planned = share(uplink.density * 1.25, layout.len());
-    (planned + floors).min(layout.len())
 }
 
 /// Checks all that a header alone can tell, so that a driver need not receive bytes that cannot count.

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codec::{Codec, SettingsError};
 use params::Digest;
 use protocol::id::{RunId, Version};
 use protocol::limits::{
     BATCH_MAX, CLASS_NAME_BYTES_MAX, CLASSES_MAX, CLIENTS_MAX, COHORT_MAX, LOCAL_EPOCHS_MAX, NAME_BYTES_MAX,
     ROUNDS_MAX, WEIGHT_MAX,
 };
-use protocol::plan::PERSONALISATIONS;
+use protocol::plan::{Norm, PERSONALISATIONS, UplinkPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -38,6 +39,7 @@ pub struct RunConfig {
     combine: Arc<dyn Rule>,
     select: Arc<dyn Select>,
     server_optimiser: Arc<dyn ServerOptimiser>,
+    codec: Arc<dyn Codec>,
 }
 
 /// Why settings are refused: one line that names the setting, what it is, and what it may be.
@@ -66,6 +68,9 @@ pub enum ConfigError {
     /// An algorithm that does not exist, or its settings.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
+    /// A codec that does not exist, or its settings.
+    #[error("uplink: {0}")]
+    Codec(#[from] SettingsError),
 }
 
 impl RunConfig {
@@ -79,8 +84,11 @@ impl RunConfig {
         let combine = combine::build(&settings.combine)?.into();
         let select = select::build(&settings.select)?.into();
         let server_optimiser = server_opt::build(&settings.server_optimiser)?.into();
+        let UplinkPlan { density, floor, value_bits, .. } = settings.uplink;
+        let uplink = codec::Settings { density, floor, value_bits, ..codec::Settings::default() };
+        let codec = codec::build(&settings.uplink.codec, &uplink)?.into();
         let run = run_id(&settings);
-        Ok(Self { settings, run, combine, select, server_optimiser })
+        Ok(Self { settings, run, combine, select, server_optimiser, codec })
     }
 
     /// The settings.
@@ -147,7 +155,7 @@ impl RunConfig {
                 "uplink.residual_decay {decay}: residuals older than a few rounds do harm; 0.9 is safe"
             ));
         }
-        if *evaluate_every > 1 && train.norm == protocol::plan::Norm::Local {
+        if *evaluate_every > 1 && train.norm == Norm::Local {
             cautions.push(format!(
                 "evaluate_every {evaluate_every} with local norm: versions in between are scored with older statistics"
             ));
@@ -161,6 +169,10 @@ impl RunConfig {
 
     pub(crate) fn select(&self) -> &dyn Select {
         &*self.select
+    }
+
+    pub(crate) fn codec(&self) -> &dyn Codec {
+        &*self.codec
     }
 
     pub(crate) fn server_optimiser(&self) -> &dyn ServerOptimiser {
@@ -243,12 +255,7 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
         check_classes(classes)?;
     }
     check_train(&settings.train)?;
-    let uplink = &settings.uplink;
-    range("length of uplink.codec", uplink.codec.len(), 1, NAME_BYTES_MAX)?;
-    range("uplink.density", uplink.density, 1e-6, 1.0)?;
-    range("uplink.floor", uplink.floor, 0.0, 1.0)?;
-    range("uplink.residual_decay", uplink.residual_decay, 0.0, 1.0)?;
-    range("uplink.value_bits", uplink.value_bits, 1, 8)
+    range("uplink.residual_decay", settings.uplink.residual_decay, 0.0, 1.0)
 }
 
 fn check_train(train: &TrainSettings) -> Result<(), ConfigError> {

@@ -182,8 +182,8 @@ impl Replay {
         let contributions = match &self.head {
             Some(head) if head.version == version => {
                 let contributions = Contributions::new(&self.cx.config, head.clone());
-                let uplink = &self.cx.config.settings().uplink;
-                Some((contributions, OpenRound::new(round, cohort.clone().into(), head, uplink)))
+                let bounds = OpenRound::new(round, cohort.clone().into(), head, self.cx.config.codec());
+                Some((contributions, bounds))
             }
             Some(head) if head.version > version => None,
             _ => return Err(RecoverError::MissingVersion { needed: version, found }),

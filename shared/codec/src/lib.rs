@@ -81,6 +81,11 @@ pub trait Codec: std::fmt::Debug + Send + Sync {
     /// A wrong length, or a value that is not finite.
     fn encode(&self, layout: &Layout, values: &[f32]) -> Result<Encoded, EncodeError>;
 
+    /// Most entries that [`Codec::encode`] makes over `layout`: what a receiver that knows the settings need accept.
+    fn entries_max(&self, layout: &Layout) -> usize {
+        layout.len()
+    }
+
     /// Share of the squared norm that reaches the decoder at least, 0 to 1: with x encoded and d decoded,
     /// `sum (x - d)^2 <= (1 - kept) sum x^2`. This is the contraction that error feedback relies on (Stich et al. 2018).
     fn kept(&self, layout: &Layout) -> f64;

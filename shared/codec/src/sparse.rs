@@ -93,6 +93,11 @@ impl Codec for Sparse {
         Ok(Encoded { payload: seal(stream.finish()), entries })
     }
 
+    fn entries_max(&self, layout: &Layout) -> usize {
+        let (count, _) = shares(layout, self.density, self.floor);
+        count
+    }
+
     /// Selection keeps a share c: of the values outside the tensors held to their floors at least the share that is
     /// sent, or of every tensor at least its floor. Levels lose at most a third of that with 3 bits or more
     /// (sparse/levels.rs); with fewer there is no bound below "does not grow".

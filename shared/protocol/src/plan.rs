@@ -142,8 +142,8 @@ pub struct UplinkPlan {
 }
 
 impl Default for UplinkPlan {
-    /// 1 % of the values in 3 bits each, a quarter of that share from every tensor, residual decayed by 0.9.
+    /// 1 % of the values in 3 bits each, a tenth of that share from every tensor, residual decayed by 0.9.
     fn default() -> Self {
-        Self { codec: "sparse".into(), density: 0.01, floor: 0.0025, residual_decay: 0.9, value_bits: 3 }
+        Self { codec: "sparse".into(), density: 0.01, floor: 0.001, residual_decay: 0.9, value_bits: 3 }
     }
 }
