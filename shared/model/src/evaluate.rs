@@ -1,0 +1,144 @@
+//! Scoring a model on labelled images.
+
+use burn::tensor::{Device, Tensor};
+use dataset::augment::AugmentSpec;
+use detection::coco::{CocoReport, Evaluator};
+use detection::histogram::{ApHistogram, HistogramConfig, HistogramError};
+use detection::{DecodeConfig, Detection, NmsConfig, decode, nms};
+use protocol::evaluation::{CentralScore, ModelScore};
+use protocol::train::TrainError;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::architecture::Architecture;
+use crate::examples::Examples;
+use crate::fit::even_chunks;
+use crate::ops::Statistics;
+use crate::weights::{Weights, host};
+
+/// What counts as a detection.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DetectConfig {
+    /// Which scores are kept.
+    pub decode: DecodeConfig,
+    /// What becomes of duplicates.
+    pub nms: NmsConfig,
+}
+
+/// Detections of one image by both class layers, in pixels of the input, best first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Detections {
+    /// By the shared class layer.
+    pub shared: Vec<Detection>,
+    /// By the device's own class layer, on the same boxes.
+    pub personal: Vec<Detection>,
+}
+
+/// Detects on normalised pixels, `[N, side, side, 3]`, with fixed statistics; one result per image.
+///
+/// # Errors
+/// Never for tensors of this architecture; [`TrainError::Model`] says what does not fit.
+pub fn detect(
+    architecture: &Architecture,
+    weights: &Weights,
+    pixels: Tensor<4>,
+    config: &DetectConfig,
+) -> Result<Vec<Detections>, TrainError> {
+    let [images, ..] = pixels.dims();
+    let (grid, classes) = (architecture.grid(), architecture.classes().len());
+    let outputs = architecture.forward(weights, pixels, Statistics::Fixed);
+    let (shared, personal, boxes) = (host(outputs.class), host(outputs.personal), host(outputs.boxes));
+    let (size, box_size) = (grid.len() * classes, grid.len() * 4);
+    let find = |logits: &[f32], image: usize| {
+        let logits = &logits[image * size..(image + 1) * size];
+        let boxes = &boxes[image * box_size..(image + 1) * box_size];
+        let found = decode(&config.decode, grid, classes, logits, boxes);
+        Ok(nms(&config.nms, found.map_err(|refused| TrainError::Model(refused.to_string()))?))
+    };
+    let both = |image| Ok(Detections { shared: find(&shared, image)?, personal: find(&personal, image)? });
+    (0..images).map(both).collect()
+}
+
+/// Outcomes of one class layer over a set of images.
+#[derive(Clone, Debug)]
+pub struct Outcomes(Evaluator);
+
+impl Outcomes {
+    /// The COCO figures.
+    pub fn report(&self) -> CocoReport {
+        self.0.report()
+    }
+
+    /// What a device says of its held-out images. Figures that nothing is behind are 0.
+    ///
+    /// # Errors
+    /// A histogram resolution out of range.
+    pub fn score(&self, config: HistogramConfig) -> Result<ModelScore, HistogramError> {
+        let report = self.report();
+        let histogram = ApHistogram::from_evaluator(config, &self.0)?.encode();
+        Ok(ModelScore { ap50: report.ap50.max(0.0), ap: report.ap.max(0.0), histogram })
+    }
+
+    /// What the coordinator says of a version, per class in the order of `classes`.
+    pub fn central(&self, classes: &[String]) -> CentralScore {
+        let report = self.report();
+        let figure = |class: &String| report.classes.get(class).map(|found| found.ap50).filter(|&ap| ap >= 0.0);
+        let ap50_per_class = classes.iter().map(figure).collect();
+        CentralScore { ap50: report.ap50.max(0.0), ap: report.ap.max(0.0), ap50_per_class }
+    }
+}
+
+/// Outcomes of both class layers.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// Of the shared class layer.
+    pub shared: Outcomes,
+    /// Of the device's own.
+    pub personal: Outcomes,
+    /// Images scored.
+    pub images: u32,
+    /// Labelled objects in them.
+    pub boxes: u32,
+}
+
+/// Scores `values` (all scopes, in the layout) with their statistics on all `examples`, letterboxed, in batches of at most
+/// `batch`. Boxes are compared in pixels of the original images.
+///
+/// # Errors
+/// A whole batch of unreadable images; labels that are no numbers.
+pub fn evaluate(
+    architecture: &Architecture,
+    examples: &Examples,
+    device: &Device,
+    values: &[f32],
+    batch: usize,
+    config: &DetectConfig,
+) -> Result<Evaluated, TrainError> {
+    let weights = Weights::fixed(architecture.layout(), values, device);
+    // Nothing is drawn from it without augmentation.
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let all: Vec<usize> = (0..examples.len()).collect();
+    let empty = || Outcomes(Evaluator::new(architecture.classes()));
+    let mut evaluated = Evaluated { shared: empty(), personal: empty(), images: 0, boxes: 0 };
+    for part in even_chunks(&all, batch) {
+        let drawn = examples.batch(part, &AugmentSpec::none(), false, &mut rng);
+        let mut drawn = drawn.map_err(|refused| TrainError::Data(refused.to_string()))?;
+        let found = detect(architecture, &weights, drawn.take_pixels(device), config)?;
+        for (&example, found) in drawn.examples.iter().zip(found) {
+            let truths = examples.truths(example);
+            for (outcomes, found) in
+                [(&mut evaluated.shared, found.shared), (&mut evaluated.personal, found.personal)]
+            {
+                let added = outcomes.0.add_image(&examples.in_image(example, &found), &truths);
+                added.map_err(|refused| TrainError::Data(refused.to_string()))?;
+            }
+            let objects = truths.iter().filter(|truth| truth.role == detection::coco::Role::Object);
+            evaluated.boxes += objects.count() as u32;
+        }
+        evaluated.images += drawn.len() as u32;
+    }
+    Ok(evaluated)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+use super::{Group, Optimiser};
+
+const BETA1: f32 = 0.9;
+const BETA2: f32 = 0.999;
+const EPSILON: f32 = 1e-8;
+
+pub(super) struct AdamW {
+    mean: Vec<f32>,
+    square: Vec<f32>,
+    weight_decay: f32,
+    steps: i32,
+}
+
+impl AdamW {
+    pub(super) fn new(len: usize, weight_decay: f32) -> Self {
+        Self { mean: vec![0.0; len], square: vec![0.0; len], weight_decay, steps: 0 }
+    }
+}
+
+impl Optimiser for AdamW {
+    fn step(&mut self, groups: &[Group], values: &mut [f32], gradients: &[f32], rate: f32) {
+        self.steps = self.steps.saturating_add(1);
+        // In f64: 1 - 0.999^t has few digits left in f32 for small t.
+        let correction = |beta: f32| (1.0 - f64::from(beta).powi(self.steps)) as f32;
+        let step = rate / correction(BETA1);
+        let square_scale = 1.0 / correction(BETA2);
+        for Group { range, decays } in groups {
+            let keep = if *decays { 1.0 - rate * self.weight_decay } else { 1.0 };
+            let state = self.mean[range.clone()].iter_mut().zip(&mut self.square[range.clone()]);
+            let values = values[range.clone()].iter_mut().zip(&gradients[range.clone()]);
+            for ((value, &gradient), (mean, square)) in values.zip(state) {
+                *mean = BETA1 * *mean + (1.0 - BETA1) * gradient;
+                *square = BETA2 * *square + (1.0 - BETA2) * gradient * gradient;
+                *value = keep * *value - step * *mean / ((*square * square_scale).sqrt() + EPSILON);
+            }
+        }
+    }
+}

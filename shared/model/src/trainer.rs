@@ -1,0 +1,212 @@
+//! The real [`Trainer`]: images on disk, tensors in burn.
+
+use std::sync::Arc;
+
+use dataset::partition::split_holdout;
+use dataset::{Dataset, DecodeLimits};
+use detection::histogram::HistogramConfig;
+use params::{Layout, Scope};
+use protocol::evaluation::Evaluation;
+use protocol::plan::{ModelSpec, Norm};
+use protocol::train::{
+    DataSummary, DeviceModel, EvaluateJob, EvaluateOutcome, TrainError, TrainJob, TrainOutcome, Trainer,
+};
+use rayon::ThreadPool;
+
+use crate::architecture::Architecture;
+use crate::calibrate::calibrate;
+use crate::device::{Backend, pool};
+use crate::evaluate::{DetectConfig, evaluate};
+use crate::examples::Examples;
+use crate::fit::Fit;
+
+/// What a device grants to training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainerConfig {
+    /// Where tensors live.
+    pub backend: Backend,
+    /// Threads that work on them; 0 takes all cores.
+    pub threads: usize,
+    /// Share of the images held out for evaluation, 0..1.
+    pub held_out: f64,
+    /// Images held out at least, as far as half the images allow.
+    pub held_out_min: usize,
+    /// Seed of the choice of held-out images; the same seed and images give the same choice.
+    pub held_out_seed: u64,
+    /// Memory for decoded training images, bytes.
+    pub cache_bytes: usize,
+    /// Images per forward pass when nothing is trained.
+    pub batch: usize,
+    /// Resolution of score histograms, the same for all devices of a run.
+    pub histogram: HistogramConfig,
+    /// Bounds on each image.
+    pub limits: DecodeLimits,
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        Self {
+            backend: Backend::default(),
+            threads: 0,
+            held_out: 0.15,
+            held_out_min: 1,
+            held_out_seed: 0,
+            cache_bytes: 256 << 20,
+            batch: 8,
+            histogram: HistogramConfig::default(),
+            limits: DecodeLimits::default(),
+        }
+    }
+}
+
+/// Trains and evaluates a detector on the labelled images of one data set.
+pub struct DetectorTrainer {
+    config: TrainerConfig,
+    pool: ThreadPool,
+    train: Dataset,
+    held_out: Dataset,
+    prepared: Option<Prepared>,
+}
+
+/// What the run's spec fixes.
+struct Prepared {
+    architecture: Architecture,
+    train: Examples,
+    held_out: Examples,
+}
+
+impl DetectorTrainer {
+    /// Divides the labelled images of `dataset` into training and held-out ones.
+    ///
+    /// # Errors
+    /// No labelled images; threads that cannot be started.
+    pub fn new(dataset: &Dataset, config: TrainerConfig) -> Result<Self, TrainError> {
+        let labelled: Vec<usize> =
+            (0..dataset.samples.len()).filter(|&index| dataset.samples[index].labelled).collect();
+        if labelled.is_empty() {
+            return Err(TrainError::Data("no labelled images".to_owned()));
+        }
+        let labelled = dataset.subset(&labelled);
+        let split =
+            split_holdout(&labelled.traits(), config.held_out, config.held_out_min, config.held_out_seed);
+        let (train, held_out) = (labelled.subset(&split.train), labelled.subset(&split.held_out));
+        Ok(Self { pool: pool(config.threads)?, config, train, held_out, prepared: None })
+    }
+
+    fn prepared(&self) -> Result<&Prepared, TrainError> {
+        self.prepared.as_ref().ok_or_else(|| TrainError::Model("no model has been prepared".to_owned()))
+    }
+}
+
+impl Trainer for DetectorTrainer {
+    fn summary(&self) -> DataSummary {
+        DataSummary {
+            classes: self.train.classes.clone(),
+            examples: self.train.samples.len() as u32,
+            held_out: self.held_out.samples.len() as u32,
+        }
+    }
+
+    fn prepare(&mut self, spec: &ModelSpec) -> Result<Arc<Layout>, TrainError> {
+        if let Some(prepared) = &self.prepared
+            && prepared.architecture.spec() == *spec
+        {
+            return Ok(Arc::clone(prepared.architecture.layout()));
+        }
+        let architecture =
+            Architecture::new(spec).map_err(|refused| TrainError::Model(refused.to_string()))?;
+        let examples = |dataset: &Dataset, cache_bytes: usize| {
+            let pixels = architecture.pixels();
+            Examples::new(dataset.clone(), architecture.classes(), pixels, cache_bytes, self.config.limits.clone())
+        };
+        // Held-out images are looked at twice a round at most; training images many times.
+        let held_out_bytes = self.config.cache_bytes / 8;
+        let train = examples(&self.train, self.config.cache_bytes - held_out_bytes);
+        let held_out = examples(&self.held_out, held_out_bytes);
+        let layout = Arc::clone(architecture.layout());
+        self.prepared = Some(Prepared { architecture, train, held_out });
+        Ok(layout)
+    }
+
+    fn train(&mut self, job: TrainJob) -> Result<TrainOutcome, TrainError> {
+        let Prepared { architecture, train, .. } = self.prepared()?;
+        let values = join(architecture.layout(), &job.model)?;
+        let device = self.config.backend.device();
+        self.pool.install(|| {
+            let mut fit = Fit::new(architecture, train, &device, &job.plan, values, job.seed)?;
+            let mut loss = 0.0;
+            for _ in 0..job.plan.local_epochs {
+                loss = fit.epoch()?.loss;
+            }
+            Ok(TrainOutcome {
+                model: split(architecture.layout(), fit.values()),
+                examples: train.len() as u32,
+                steps: fit.steps_taken(),
+                loss,
+            })
+        })
+    }
+
+    fn evaluate(&mut self, job: EvaluateJob) -> Result<EvaluateOutcome, TrainError> {
+        let Prepared { architecture, train, held_out } = self.prepared()?;
+        let mut values = join(architecture.layout(), &job.model)?;
+        let device = self.config.backend.device();
+        let batch = self.config.batch.max(1);
+        let data = |refused: &dyn std::fmt::Display| TrainError::Data(refused.to_string());
+        self.pool.install(|| {
+            let statistics_images = match job.norm {
+                Norm::Local => calibrate(architecture, train, &device, &mut values, batch, job.seed)
+                    .map_err(|refused| data(&refused))?,
+                Norm::Frozen => 0,
+            };
+            let scored =
+                evaluate(architecture, held_out, &device, &values, batch, &DetectConfig::default())?;
+            let histogram = self.config.histogram;
+            let global = scored.shared.score(histogram).map_err(|refused| data(&refused))?;
+            let personal = scored.personal.score(histogram).map_err(|refused| data(&refused))?;
+            let evaluation = Evaluation {
+                images: scored.images,
+                boxes: scored.boxes,
+                global,
+                personal,
+                statistics: Vec::new(),
+                statistics_images,
+            };
+            let statistics = architecture.layout().gather(&values, Scope::Statistic);
+            Ok(EvaluateOutcome { evaluation, statistics, statistics_images })
+        })
+    }
+}
+
+/// The scopes of a device's model as one flat vector in `layout`.
+///
+/// # Errors
+/// A scope of another length than the layout's.
+pub fn join(layout: &Layout, model: &DeviceModel) -> Result<Vec<f32>, TrainError> {
+    let mut values = vec![0.0; layout.len()];
+    let scopes = [
+        (Scope::Shared, "shared", &model.shared),
+        (Scope::Statistic, "statistic", &model.statistics),
+        (Scope::Personal, "personal", &model.personal),
+    ];
+    for (scope, name, scoped) in scopes {
+        let expected = layout.of_scope(scope).len();
+        if scoped.len() != expected {
+            return Err(TrainError::Length { scope: name, expected, found: scoped.len() });
+        }
+        layout.scatter(scoped, scope, &mut values);
+    }
+    Ok(values)
+}
+
+/// A flat vector in `layout` by scopes.
+pub fn split(layout: &Layout, values: &[f32]) -> DeviceModel {
+    DeviceModel {
+        shared: layout.gather(values, Scope::Shared),
+        statistics: layout.gather(values, Scope::Statistic),
+        personal: layout.gather(values, Scope::Personal),
+    }
+}
+
+#[cfg(test)]
+mod tests;
