@@ -184,7 +184,7 @@ mod tests {
         let rule = |result: Result<u32, DecodeError>| result.unwrap_err().rule;
         assert_eq!(rule(BitReader::new(&bytes, 0).get_rice(0)), Rule::Form { what: "an escaped number" });
         assert_eq!(rule(BitReader::new(&[0, 0], 0).get_rice(3)), Rule::Truncated);
-        assert_eq!(rule(BitReader::new(&[0, 0, 0, 1], 0).get_rice(3)), Rule::Truncated);
+        assert_eq!(rule(BitReader::new(&[0, 0, 0, 0x1f], 0).get_rice(3)), Rule::Truncated);
         assert_eq!(
             BitReader::new(&[2], 7).end().unwrap_err(),
             DecodeError { offset: 7, rule: Rule::Trailing { found: 1 } }

@@ -44,7 +44,7 @@ struct Candidate {
 /// How many of `layout`'s values are sent for `density` and `floor`, and how many of each tensor at least.
 pub(crate) fn shares(layout: &Layout, density: f32, floor: f32) -> (usize, Vec<usize>) {
     let part =
-        |share: f32, len: usize| ((f64::from(share) * len as f64).ceil() as usize).clamp(1, len.max(1));
+        |share: f32, len: usize| ((f64::from(share) * len as f64).round() as usize).clamp(1, len.max(1));
     let floors: Vec<usize> = layout.tensors().iter().map(|tensor| part(floor, tensor.len)).collect();
     let count = part(density, layout.len()).max(floors.iter().sum());
     (count, floors)

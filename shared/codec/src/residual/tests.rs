@@ -1,1 +1,148 @@
-//! Tests.
+use params::{Scope, TensorSpec};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Score, Settings, build};
+
+const PLAIN: Feedback = Feedback { decay: 1.0, guard: None };
+
+fn layout() -> Layout {
+    let spec = |name: &str, len| TensorSpec { name: name.into(), shape: vec![len], scope: Scope::Shared };
+    Layout::new(vec![spec("a", 12), spec("b", 20)]).unwrap()
+}
+
+fn lineage() -> Lineage {
+    Lineage { run: 7, layout: layout().digest() }
+}
+
+fn sparse(density: f32, value_bits: u8) -> Box<dyn Codec> {
+    build("sparse", &Settings { density, floor: 0.0, value_bits, score: Score::Magnitude }).unwrap()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+proptest! {
+    /// Whatever fate the updates meet: what was accepted and what is held back is what was learned. Deltas are whole
+    /// numbers, so that sums of many are exact as well.
+    #[test]
+    fn no_mass_is_lost_or_doubled(
+        rounds in prop::collection::vec((prop::collection::vec(-1000_i16..1000, 32), 0.0_f64..1.0), 1..30),
+    ) {
+        let layout = layout();
+        let codec = sparse(0.2, 3);
+        let mut residual = Residual::new(lineage());
+        let (mut learned, mut applied) = (vec![0.0_f64; 32], vec![0.0_f64; 32]);
+        for (delta, luck) in rounds {
+            let delta: Vec<f32> = delta.into_iter().map(f32::from).collect();
+            learned.iter_mut().zip(&delta).for_each(|(sum, &value)| *sum += f64::from(value));
+            let mut pending = residual.prepare(&*codec, &layout, delta, PLAIN).unwrap();
+            if luck < 0.1 {
+                // A restart between upload and receipt.
+                let after = Residual::decode(&pending.after().encode(), lineage(), 32).unwrap();
+                pending = Pending::resume(after, &layout, pending.payload().to_vec()).unwrap();
+            }
+            residual = if luck < 0.2 {
+                pending.restore()
+            } else {
+                for &(index, sent) in pending.entries() {
+                    applied[index as usize] += f64::from(sent);
+                }
+                pending.commit()
+            };
+        }
+        for (index, &learned) in learned.iter().enumerate() {
+            let held = residual.values().get(index).copied().unwrap_or(0.0);
+            prop_assert_eq!(applied[index] + f64::from(held), learned, "index {}", index);
+        }
+    }
+
+    #[test]
+    fn restoring_gives_back_what_was_to_be_sent(
+        delta in prop::collection::vec(-1.0_f32..1.0, 32), density in 0.01_f32..1.0, value_bits in 1_u8..=8,
+    ) {
+        let wide = delta.iter().all(|value| *value == 0.0 || value.abs() > 1.0 / 60_000.0);
+        prop_assume!(wide);
+        let residual = Residual::new(lineage());
+        let pending = residual.prepare(&*sparse(density, value_bits), &layout(), delta.clone(), PLAIN).unwrap();
+        let restored = pending.restore();
+        prop_assert_eq!(bits(restored.values()), bits(&delta));
+        prop_assert_eq!(Residual::decode(&restored.encode(), lineage(), 32), Ok(restored));
+    }
+
+    #[test]
+    fn damaged_state_is_refused(at: prop::sample::Index, with in 1_u8.., cut: prop::sample::Index) {
+        let stored = Residual { lineage: lineage(), values: vec![0.5; 32] }.encode();
+        let mut changed = stored.clone();
+        changed[at.index(stored.len())] ^= with;
+        prop_assert!(Residual::decode(&changed, lineage(), 32).is_err());
+        prop_assert!(Residual::decode(&stored[..cut.index(stored.len())], lineage(), 32).is_err());
+    }
+}
+
+#[test]
+fn one_million_values_add_up_exactly() {
+    let len = 10_000;
+    let spec = TensorSpec { name: "a".into(), shape: vec![len], scope: Scope::Shared };
+    let layout = Layout::new(vec![spec]).unwrap();
+    let lineage = Lineage { run: 1, layout: layout.digest() };
+    let mut state = 1_u64;
+    let mut residual = Residual::new(lineage);
+    for round in 0..100 {
+        let mut value = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let uniform = (state >> 40) as f32 / (1 << 24) as f32 - 0.5;
+            uniform * uniform * uniform
+        };
+        let delta: Vec<f32> = (0..len).map(|_| value()).collect();
+        let feedback = Feedback { decay: 0.9, guard: None };
+        let held = |index| residual.values().get(index).copied().unwrap_or(0.0);
+        let whole: Vec<f32> =
+            delta.iter().enumerate().map(|(index, delta)| delta + 0.9 * held(index)).collect();
+        let codec = sparse(0.3, 1 + round % 8);
+        let pending = residual.prepare(&*codec, &layout, delta, feedback).unwrap();
+        let mut sum = pending.after().values().to_vec();
+        for &(index, sent) in pending.entries() {
+            let (left, whole) = (sum[index as usize], whole[index as usize]);
+            assert_eq!(f64::from(left) + f64::from(sent), f64::from(whole), "round {round}, index {index}");
+            sum[index as usize] += sent;
+        }
+        assert_eq!(bits(&sum), bits(&whole));
+        residual = pending.commit();
+    }
+}
+
+#[test]
+fn an_exact_codec_leaves_nothing_behind() {
+    let codec = build("dense", &Settings::default()).unwrap();
+    let delta: Vec<f32> = (0..32).map(|value| value as f32 / 7.0).collect();
+    let pending = Residual::new(lineage()).prepare(&*codec, &layout(), delta.clone(), PLAIN).unwrap();
+    assert!(pending.after().values().is_empty());
+    assert_eq!(pending.clone().commit(), Residual::new(lineage()));
+    assert_eq!(pending.restore().values(), delta);
+}
+
+#[test]
+fn the_guard_limits_old_mass_per_tensor() {
+    let residual = Residual { lineage: lineage(), values: vec![3.0; 32] };
+    let mut delta = vec![1.0; 32];
+    delta[12..].fill(0.0);
+    let feedback = Feedback { decay: 0.9, guard: Some(2.0) };
+    let codec = build("dense", &Settings::default()).unwrap();
+    let pending = residual.prepare(&*codec, &layout(), delta, feedback).unwrap();
+    let sent: Vec<f32> = pending.entries().iter().map(|entry| entry.1).collect();
+    // 0.9 * 3 is more than twice the delta of the first tensor, and more than the nothing of the second.
+    assert!(sent[..12].iter().all(|value| (value - 3.0).abs() < 1e-6), "{sent:?}");
+    assert_eq!(sent[12..], [0.0; 20]);
+}
+
+#[test]
+fn another_run_or_layout_is_told_apart_from_damage() {
+    let stored = Residual { lineage: lineage(), values: vec![0.5; 32] }.encode();
+    let rule = |lineage, len| Residual::decode(&stored, lineage, len).unwrap_err().rule;
+    let foreign = Rule::Foreign { what: "the residual" };
+    assert_eq!(rule(Lineage { run: 8, ..lineage() }, 32), foreign);
+    assert_eq!(rule(Lineage { layout: Digest([0; 32]), ..lineage() }, 32), foreign);
+    assert_eq!(rule(lineage(), 33), Rule::Mismatch { what: "number of values", expected: 33, found: 32 });
+}
