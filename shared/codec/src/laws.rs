@@ -191,7 +191,14 @@ fn golden_bytes() {
         let encoded = build(name, &settings).unwrap().encode(&layout, &values).unwrap();
         encoded.payload.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    let golden = [("sparse", ""), ("dense", ""), ("half", "")];
+    let golden = [
+        ("sparse", "020a0301020500703f8d3f4a277983c2ed27"),
+        (
+            "dense",
+            "000a000000000000003f000080be0000803d0000803f000040c0000000000000003e000000400000c0bfead34288",
+        ),
+        ("half", "010af1ff0000007400f00068f3ff007000f600000064007400f2fe0ca439"),
+    ];
     assert_eq!(golden.len(), REGISTRY.len());
     for (name, expected) in golden {
         assert_eq!(hex(name), expected, "{name}");

@@ -35,7 +35,7 @@ fn exactly_the_highest_of_many_equal_scores() {
     for distinct in [3_u64, 1000, 1 << 40] {
         let value = |index: u64| {
             let mixed = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-            (mixed % distinct) as f32 * if index % 2 == 0 { 1e-3 } else { -1e-3 }
+            (mixed % distinct) as f32 * if index.is_multiple_of(2) { 1e-3 } else { -1e-3 }
         };
         let values: Vec<f32> = (0..len as u64).map(value).collect();
         let ranking = ranked(&values);
