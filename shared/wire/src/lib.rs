@@ -17,6 +17,7 @@ pub mod status;
 pub mod proto {
     #![allow(missing_docs, clippy::all, reason = "generated; the documentation is in the proto files")]
     #![allow(unreachable_pub, unused_qualifications, reason = "generated")]
+    #![allow(clippy::allow_attributes_without_reason, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/fovea.v1.rs"));
 }
 
