@@ -15,6 +15,8 @@ pub enum Purpose {
     Initial,
     /// Order of examples and augmentation in local training.
     Training,
+    /// Which training images recompute batch-norm statistics before an evaluation.
+    Calibration,
     /// Which examples a client holds out.
     HoldOut,
     /// Waiting times before a retry.
