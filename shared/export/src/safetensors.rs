@@ -24,7 +24,11 @@ const METADATA_KEY: &str = "fovea";
 ///
 /// # Errors
 /// Values of another length than the layout's.
-pub fn encode_safetensors(layout: &Layout, values: &[f32], metadata: &Metadata) -> Result<Vec<u8>, SaveError> {
+pub fn encode_safetensors(
+    layout: &Layout,
+    values: &[f32],
+    metadata: &Metadata,
+) -> Result<Vec<u8>, SaveError> {
     if values.len() != layout.len() {
         return Err(SaveError::Length { expected: layout.len(), found: values.len() });
     }
@@ -156,9 +160,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Checkpoint, String> {
         let values = view.data().chunks_exact(element.bytes()).map(|bytes| element.decode(bytes)).collect();
         tensors.insert(name.to_owned(), StoredTensor { shape: view.shape().to_vec(), values });
     }
-    let mut metadata: Metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut metadata: Metadata =
+        header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
     if let Some(json) = metadata.remove(METADATA_KEY) {
-        let ours: Metadata = serde_json::from_str(&json).map_err(|e| format!("metadata {METADATA_KEY:?}: {e}"))?;
+        let ours: Metadata =
+            serde_json::from_str(&json).map_err(|e| format!("metadata {METADATA_KEY:?}: {e}"))?;
         metadata.extend(ours);
     }
     Ok(Checkpoint { tensors, metadata })

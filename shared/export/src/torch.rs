@@ -89,15 +89,17 @@ pub(crate) fn read_legacy(bytes: &[u8]) -> Result<Checkpoint, String> {
     let (tree, root, _) = next("tensors")?;
     let (keys, list, mut data) = next("storage keys")?;
     let views = views(&tree, root)?;
-    let elements: BTreeMap<&str, usize> =
-        tree.storages().map(|(key, width)| (key, width)).collect();
+    let elements: BTreeMap<&str, usize> = tree.storages().map(|(key, width)| (key, width)).collect();
     let mut storages: BTreeMap<&str, &[u8]> = BTreeMap::new();
     let Node::List(list) = keys.node(list) else { return Err("storage keys: not a list".to_owned()) };
     for &key in list {
-        let Node::Text(key) = keys.node(key) else { return Err("storage keys: not a list of texts".to_owned()) };
+        let Node::Text(key) = keys.node(key) else {
+            return Err("storage keys: not a list of texts".to_owned());
+        };
         let width = *elements.get(&**key).ok_or_else(|| format!("storage {key} belongs to no tensor"))?;
         let (count, values) = data.split_first_chunk::<8>().ok_or("the file ends before its storages")?;
-        let length = usize::try_from(u64::from_le_bytes(*count)).ok().and_then(|count| count.checked_mul(width));
+        let length =
+            usize::try_from(u64::from_le_bytes(*count)).ok().and_then(|count| count.checked_mul(width));
         let length = length.filter(|&length| length <= values.len());
         let length = length.ok_or_else(|| format!("the file ends within storage {key}"))?;
         let (storage, after) = values.split_at(length);
@@ -124,7 +126,9 @@ fn views(machine: &Machine, root: usize) -> Result<BTreeMap<String, View>, Strin
     };
     let mut views = BTreeMap::new();
     for &(key, value) in items {
-        let (Node::Text(name), Node::Tensor { .. }) = (machine.node(key), machine.node(value)) else { continue };
+        let (Node::Text(name), Node::Tensor { .. }) = (machine.node(key), machine.node(value)) else {
+            continue;
+        };
         if let Some(view) = view(machine, value).map_err(|problem| format!("tensor {name}: {problem}"))? {
             views.insert(name.to_string(), view);
         }
@@ -161,7 +165,8 @@ fn collect<'a>(
     let mut checkpoint = Checkpoint::default();
     let mut total = 0_usize;
     for (name, view) in views {
-        let bytes = storage(&view.storage).ok_or_else(|| format!("tensor {name}: no storage {}", view.storage))?;
+        let bytes =
+            storage(&view.storage).ok_or_else(|| format!("tensor {name}: no storage {}", view.storage))?;
         let count = view.shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
         // Views may overlap, so the file's size alone does not bound them.
         total = total.saturating_add(count.unwrap_or(usize::MAX));
@@ -180,9 +185,10 @@ fn gather(view: &View, bytes: &[u8], count: usize) -> Option<Vec<f32>> {
     let width = view.element.bytes();
     let stored = bytes.len() / width;
     if count > 0 {
-        let last = view.shape.iter().zip(&view.strides).try_fold(view.offset, |at, (&side, &stride)| {
-            at.checked_add((side - 1).checked_mul(stride)?)
-        })?;
+        let last =
+            view.shape.iter().zip(&view.strides).try_fold(view.offset, |at, (&side, &stride)| {
+                at.checked_add((side - 1).checked_mul(stride)?)
+            })?;
         if last >= stored {
             return None;
         }

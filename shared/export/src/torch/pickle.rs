@@ -128,7 +128,8 @@ impl Machine {
     /// The value of a text key in a dictionary; the last one counts.
     pub(super) fn get(&self, dictionary: NodeIndex, name: &str) -> Option<NodeIndex> {
         let Node::Dictionary(items) = self.node(dictionary) else { return None };
-        let wanted = |item: &&(NodeIndex, NodeIndex)| matches!(self.node(item.0), Node::Text(key) if **key == *name);
+        let wanted =
+            |item: &&(NodeIndex, NodeIndex)| matches!(self.node(item.0), Node::Text(key) if **key == *name);
         items.iter().rev().find(wanted).map(|item| item.1)
     }
 
@@ -316,7 +317,9 @@ impl Machine {
     /// A persistent id is a storage: `("storage", class, key, device, count)`, with a sixth item in the older form.
     fn persistent(&mut self) -> Result<(), String> {
         let id = self.pop()?;
-        let Node::Tuple(items) = self.node(id).clone() else { return Err("a reference that is no tuple".to_owned()) };
+        let Node::Tuple(items) = self.node(id).clone() else {
+            return Err("a reference that is no tuple".to_owned());
+        };
         let (Some(&kind), Some(&key)) = (items.get(1), items.get(2)) else {
             return Err("a reference that is no storage".to_owned());
         };
@@ -329,7 +332,8 @@ impl Machine {
 
     fn reduce(&mut self) -> Result<(), String> {
         let (arguments, function) = (self.pop()?, self.pop()?);
-        let (Node::Global(function), Node::Tuple(arguments)) = (self.node(function), self.node(arguments)) else {
+        let (Node::Global(function), Node::Tuple(arguments)) = (self.node(function), self.node(arguments))
+        else {
             return self.push(Node::Opaque);
         };
         let node = match (&**function, &arguments[..]) {
