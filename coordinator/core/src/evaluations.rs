@@ -11,8 +11,8 @@ use crate::config::RunConfig;
 use crate::published::Published;
 use crate::report::RoundReport;
 
-/// AP is summed in multiples of 2^-40, so that no order of arrival shows.
-const UNIT: f64 = (1_u64 << 40) as f64;
+/// AP is summed in multiples of 10^-12, so that no order of arrival shows.
+const UNIT: f64 = 1e12;
 
 /// Evaluations of one version so far.
 #[derive(Debug)]
@@ -134,3 +134,6 @@ fn check(which: &str, score: &ModelScore) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

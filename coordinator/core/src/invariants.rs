@@ -116,7 +116,9 @@ impl Checker {
 
     fn record(&mut self, record: &Record) -> Result<(), Violation> {
         match record {
-            Record::RunStarted { .. } | Record::RoundReported { .. } => Ok(()),
+            Record::RunStarted { .. } | Record::RoundEvaluated { .. } | Record::RoundReported { .. } => {
+                Ok(())
+            }
             Record::RoundOpened { round, version, cohort, .. } => {
                 require("rounds are numbered upwards", *round > self.round, || {
                     format!("{round} after {}", self.round)

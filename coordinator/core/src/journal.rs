@@ -1,9 +1,9 @@
 //! What must survive a crash, and how a run goes on from it.
 //!
 //! The journal is the truth about rounds, the published versions are the truth about weights. Three orders make that safe:
-//! an `Accepted` record is durable before its receipt is sent; `RoundClosed` is durable before the version it announces is
-//! published; and a version is published before anything is asked of clients about it. So whatever was cut off, the version
-//! can be computed again from the last published one and the accepted updates, bit for bit.
+//! an `Accepted` record is durable before its receipt is sent; `RoundClosed` and `RoundEvaluated` are durable before what they
+//! announce is published; and a version is published before anything is asked of clients about it. So whatever was cut off,
+//! the version can be made again from the last published one and the accepted updates, bit for bit.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::config::Settings;
 use crate::report::RoundReport;
 
-/// One line of the journal. Stored by [`Record::encode`]: serialisation alone leaves `payload` out.
+/// One line of the journal. Stored by [`Record::encode`]: serialisation alone leaves `payload` and `statistics` out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
@@ -57,6 +57,15 @@ pub enum Record {
         /// What the round's report says so far: round, version, digest, contributors.
         report: Box<RoundReport>,
     },
+    /// The evaluations of a round's version are in; durable before the statistics pooled from them are published, so
+    /// that differences are never taken twice.
+    RoundEvaluated {
+        /// The round's report with the federated figures.
+        report: Box<RoundReport>,
+        /// Pooled statistics of the version, in layout order; empty when none were reported.
+        #[serde(skip)]
+        statistics: Vec<f32>,
+    },
     /// A round ended without a version; its updates do not count.
     RoundAbandoned {
         /// The round.
@@ -81,15 +90,29 @@ pub enum RecordError {
     /// The line says something else.
     #[error("a journal record cannot be read: {0}")]
     Json(#[from] serde_json::Error),
+    /// What follows the line is not what the record keeps there.
+    #[error("a journal record has {found} bytes after its head that do not belong to it")]
+    Tail {
+        /// Bytes after the head.
+        found: usize,
+    },
 }
 
 impl Record {
-    /// The record as bytes: one line of JSON, then the payload as it is.
+    /// The record as bytes: one line of JSON, then payload or statistics (f32, little-endian) as they are.
     pub fn encode(&self) -> Vec<u8> {
         let Ok(mut bytes) = serde_json::to_vec(self) else { unreachable!("records are plain values") };
         bytes.push(b'\n');
-        if let Self::Accepted { payload, .. } = self {
-            bytes.extend_from_slice(payload);
+        match self {
+            Self::Accepted { payload, .. } => bytes.extend_from_slice(payload),
+            Self::RoundEvaluated { statistics, .. } => {
+                bytes.extend(statistics.iter().flat_map(|value| value.to_le_bytes()));
+            }
+            Self::RunStarted { .. }
+            | Self::RoundOpened { .. }
+            | Self::RoundClosed { .. }
+            | Self::RoundAbandoned { .. }
+            | Self::RoundReported { .. } => {}
         }
         bytes
     }
@@ -97,14 +120,24 @@ impl Record {
     /// Reads what [`Record::encode`] wrote.
     ///
     /// # Errors
-    /// Bytes without a head, or a head of another build.
+    /// Bytes without a head, a head of another build, or bytes behind it that it does not have.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let end =
             bytes.iter().position(|&byte| byte == b'\n').ok_or(RecordError::Head { found: bytes.len() })?;
         let mut record = serde_json::from_slice(&bytes[..end])?;
-        if let Self::Accepted { payload, .. } = &mut record {
-            *payload = bytes[end + 1..].into();
+        let tail = &bytes[end + 1..];
+        match &mut record {
+            Self::Accepted { payload, .. } => *payload = tail.into(),
+            Self::RoundEvaluated { statistics, .. } if tail.len().is_multiple_of(4) => {
+                let words = tail.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]);
+                *statistics = words.map(f32::from_le_bytes).collect();
+            }
+            _ if tail.is_empty() => {}
+            _ => return Err(RecordError::Tail { found: tail.len() }),
         }
         Ok(record)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,3 +126,6 @@ impl Published {
         Ok(Self { version, layout, model, statistics, digest, optimiser })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

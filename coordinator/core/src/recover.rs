@@ -121,8 +121,17 @@ struct Replay {
     /// Last version the journal says was made.
     journalled: Version,
     open: Option<Replayed>,
-    /// A round with a version but without a report, and who contributed to it.
-    unreported: Option<(RoundReport, Vec<ClientId>)>,
+    /// A round with a version but without its last report.
+    unreported: Option<Unreported>,
+}
+
+#[derive(Debug)]
+struct Unreported {
+    report: RoundReport,
+    /// Who may evaluate the version.
+    contributors: Vec<ClientId>,
+    /// Whether the evaluations are in.
+    evaluated: bool,
 }
 
 pub(crate) fn recover(
@@ -132,8 +141,8 @@ pub(crate) fn recover(
     records: impl Iterator<Item = Record>,
     out: &mut Vec<Effect>,
 ) -> Result<(Context, Phase), RecoverError> {
-    let durable = published.as_ref().map(|published| published.version);
-    let head = published.map(Arc::new);
+    let durable = published.map(Arc::new);
+    let head = durable.clone();
     let cx = Context::new(config);
     let mut replay = Replay { cx, head, journalled: Version(0), open: None, unreported: None };
     for record in records {
@@ -160,8 +169,9 @@ impl Replay {
             }
             Record::RoundClosed { report } => self.closed(*report)?,
             Record::RoundAbandoned { round } => _ = self.end(round)?,
+            Record::RoundEvaluated { report, statistics } => self.evaluated(*report, statistics)?,
             Record::RoundReported { round } => match self.unreported.take() {
-                Some((report, _)) if report.round == round => {}
+                Some(unreported) if unreported.report.round == round => {}
                 _ => return Err(RecoverError::Order { round, problem: "reported without being closed" }),
             },
         }
@@ -232,7 +242,24 @@ impl Replay {
             return Err(RecoverError::Digest { version, expected, found: head.digest });
         }
         self.journalled = version;
-        self.unreported = Some((report, open.accepted));
+        self.unreported = Some(Unreported { report, contributors: open.accepted, evaluated: false });
+        Ok(())
+    }
+
+    fn evaluated(&mut self, report: RoundReport, statistics: Vec<f32>) -> Result<(), RecoverError> {
+        let order = |problem| RecoverError::Order { round: report.round, problem };
+        let unreported =
+            self.unreported.as_mut().filter(|unreported| unreported.report.round == report.round);
+        let unreported = unreported.ok_or(order("evaluated without being closed"))?;
+        if let Some(head) = self.head.as_mut().filter(|head| head.version == report.version)
+            && !statistics.is_empty()
+        {
+            if statistics.len() != head.statistics.len() {
+                return Err(order("pooled statistics of another model"));
+            }
+            Arc::make_mut(head).statistics = statistics;
+        }
+        (unreported.report, unreported.evaluated) = (report, true);
         Ok(())
     }
 
@@ -244,7 +271,7 @@ impl Replay {
     fn resume(
         self,
         now: Timestamp,
-        durable: Option<Version>,
+        durable: Option<Arc<Published>>,
         out: &mut Vec<Effect>,
     ) -> Result<(Context, Phase), RecoverError> {
         let Self { mut cx, head, journalled, open, unreported } = self;
@@ -267,7 +294,7 @@ impl Replay {
             return Err(RecoverError::Optimiser { version: head.version, expected, found });
         }
         out.push(Effect::Notice(format!("run {} goes on from version {}", cx.config.run(), head.version)));
-        if durable != Some(head.version) {
+        if durable.as_ref() != Some(&head) {
             out.push(Effect::Publish(head.clone()));
         }
         let phase = match (open, unreported) {
@@ -277,7 +304,10 @@ impl Replay {
                 };
                 Collecting::resume(&mut cx, now, round, goal, cohort, contributions, out)
             }
-            (None, Some((report, contributors))) => {
+            (None, Some(Unreported { report, evaluated: true, .. })) => {
+                Closing::evaluated(&mut cx, now, head, report, out)
+            }
+            (None, Some(Unreported { report, contributors, .. })) => {
                 // Their sessions broke with the restart; they are asked as they come back.
                 let back_by = now + cx.config.grace();
                 let evaluators = contributors.into_iter().map(|client| (client, Presence::Away(back_by)));

@@ -139,3 +139,6 @@ fn list(names: &[String]) -> String {
     let more = if names.len() > SHOWN { ", ..." } else { "" };
     format!("{}{more}", names[..names.len().min(SHOWN)].join(", "))
 }
+
+#[cfg(test)]
+mod tests;

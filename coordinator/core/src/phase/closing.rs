@@ -62,6 +62,18 @@ impl Closing {
         closing.conclude(cx, now, out).unwrap_or(Phase::Closing(closing))
     }
 
+    /// Goes on with a version whose evaluations are in.
+    pub(crate) fn evaluated(
+        cx: &mut Context,
+        now: Timestamp,
+        published: Arc<Published>,
+        report: RoundReport,
+        out: &mut Vec<Effect>,
+    ) -> Phase {
+        let mut closing = Box::new(Self { published, report, opened: now, stage: Stage::Scoring });
+        closing.score(cx, now, out).unwrap_or(Phase::Closing(closing))
+    }
+
     /// Reports a version that is published because the operator asked to stop; nobody evaluates it.
     pub(crate) fn cut_short(
         cx: &mut Context,
@@ -154,23 +166,36 @@ impl Closing {
             return None;
         }
         self.settle(out);
-        if cx.config.settings().central_score {
-            self.stage = Stage::Scoring;
-            out.push(Effect::Score(self.published.clone()));
-            return None;
-        }
-        Some(self.finish(cx, now, out))
+        self.score(cx, now, out)
     }
 
     /// Takes in the evaluations there are: figures into the report, pooled statistics into the published version.
     fn settle(&mut self, out: &mut Vec<Effect>) {
-        let Stage::Evaluating { evaluations, .. } = &self.stage else { return };
+        let Stage::Evaluating { attendance, evaluations, .. } = &self.stage else { return };
+        if attendance.answered() == 0 {
+            return;
+        }
         evaluations.fill(&mut self.report);
-        if let Some(statistics) = evaluations.pooled(&self.published.statistics) {
+        let pooled = evaluations.pooled(&self.published.statistics);
+        let report = Box::new(self.report.clone());
+        out.push(Effect::Journal(Record::RoundEvaluated {
+            report,
+            statistics: pooled.clone().unwrap_or_default(),
+        }));
+        if let Some(statistics) = pooled {
             // Same version, same weights, same digest: only the statistics that go with them are known now.
             self.published = Arc::new(Published { statistics, ..Published::clone(&self.published) });
             out.push(Effect::Publish(self.published.clone()));
         }
+    }
+
+    fn score(&mut self, cx: &mut Context, now: Timestamp, out: &mut Vec<Effect>) -> Option<Phase> {
+        if !cx.config.settings().central_score {
+            return Some(self.finish(cx, now, out));
+        }
+        self.stage = Stage::Scoring;
+        out.push(Effect::Score(self.published.clone()));
+        None
     }
 
     fn note_score(&mut self, cx: &Context, score: CentralScore) {

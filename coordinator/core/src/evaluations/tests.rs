@@ -1,0 +1,133 @@
+use std::sync::Arc;
+
+use codec::statistics::{StatisticsLayout, encode_report};
+use params::{Canonical, Digest};
+use protocol::id::{Round, Version};
+
+use super::*;
+use crate::report::Ending;
+use crate::tests::support::{initial, layout, settings};
+
+fn published() -> Published {
+    let shared = Arc::new(layout().of_scope(Scope::Shared));
+    let model = Canonical::from_values(shared, &initial().shared).unwrap();
+    let statistics = initial().statistics;
+    Published {
+        version: Version(1),
+        layout: Arc::new(layout()),
+        digest: Digest([0; 32]),
+        model,
+        statistics,
+        optimiser: Vec::new(),
+    }
+}
+
+fn none_yet() -> Evaluations {
+    Evaluations::new(&RunConfig::new(settings(|_| {})).unwrap(), &published(), 2)
+}
+
+/// Statistics of a device: both channels with this mean and variance.
+fn statistics(mean: f32, var: f32) -> Vec<u8> {
+    let layout = StatisticsLayout::new(&layout().of_scope(Scope::Statistic)).unwrap();
+    encode_report(&layout, &published().statistics, &[mean, mean, var, var], 1000).unwrap()
+}
+
+fn evaluation(global: f64, personal: f64) -> Evaluation {
+    let score = |ap50: f64| ModelScore { ap50, ap: ap50 / 2.0, histogram: Vec::new() };
+    Evaluation {
+        images: 4,
+        boxes: 9,
+        global: score(global),
+        personal: score(personal),
+        ..Evaluation::default()
+    }
+}
+
+fn filled(evaluations: &Evaluations) -> RoundReport {
+    let totals = crate::contributions::Totals::default();
+    let mut report = RoundReport::new(Round(1), &published(), Ending::Goal, &totals);
+    evaluations.fill(&mut report);
+    report
+}
+
+#[test]
+fn means_and_worst_are_over_clients_with_boxes() {
+    let mut evaluations = none_yet();
+    evaluations.add(&evaluation(0.1, 0.3)).unwrap();
+    evaluations.add(&evaluation(0.4, 0.5)).unwrap();
+    evaluations.add(&Evaluation { boxes: 0, ..evaluation(0.0, 0.0) }).unwrap();
+    evaluations.add(&Evaluation { images: 0, ..evaluation(0.0, 0.0) }).unwrap();
+    let report = filled(&evaluations);
+    assert_eq!(report.evaluators, 2);
+    assert_eq!(
+        (report.ap50_global, report.ap50_personal, report.ap50_worst),
+        (Some(0.25), Some(0.4), Some(0.1))
+    );
+    assert_eq!(report.ap50_merged, None);
+    assert_eq!(filled(&none_yet()).ap50_global, None);
+}
+
+#[test]
+fn statistics_are_pooled_by_images() {
+    let mut evaluations = none_yet();
+    for (mean, images) in [(1.0, 30), (-1.0, 10)] {
+        let report = Evaluation {
+            statistics: statistics(mean, 1.0),
+            statistics_images: images,
+            ..evaluation(0.5, 0.5)
+        };
+        evaluations.add(&report).unwrap();
+    }
+    let pooled = evaluations.pooled(&published().statistics).unwrap();
+    // Mean 0.75 - 0.25, variance 1 within and 0.75 between.
+    assert_eq!(pooled, [0.5, 0.5, 1.75, 1.75]);
+    assert!(filled(&evaluations).evaluation_bytes > 0);
+    assert_eq!(none_yet().pooled(&published().statistics), None);
+}
+
+#[test]
+fn frozen_statistics_are_not_pooled() {
+    let config = RunConfig::new(settings(|settings| settings.train.norm = Norm::Frozen)).unwrap();
+    let mut evaluations = Evaluations::new(&config, &published(), 2);
+    let report =
+        Evaluation { statistics: statistics(1.0, 1.0), statistics_images: 5, ..evaluation(0.5, 0.5) };
+    evaluations.add(&report).unwrap();
+    assert_eq!(evaluations.pooled(&published().statistics), None);
+}
+
+#[test]
+fn histograms_of_all_clients_merge() {
+    let mut evaluations = none_yet();
+    let histogram = ApHistogram::empty(HistogramConfig::default(), 2).unwrap().encode();
+    let mut honest = evaluation(0.5, 0.5);
+    honest.global.histogram = histogram;
+    evaluations.add(&honest).unwrap();
+    evaluations.add(&honest).unwrap();
+    // Nothing was to be found, so there is no figure; but both counted.
+    assert_eq!((filled(&evaluations).evaluators, filled(&evaluations).ap50_merged), (2, None));
+}
+
+#[test]
+fn an_evaluation_that_cannot_be_right_is_left_out_whole() {
+    let of_three_classes = ApHistogram::empty(HistogramConfig::default(), 3).unwrap().encode();
+    let with = |change: &dyn Fn(&mut Evaluation)| {
+        let mut bad =
+            Evaluation { statistics: statistics(1.0, 1.0), statistics_images: 5, ..evaluation(0.5, 0.5) };
+        change(&mut bad);
+        bad
+    };
+    for (bad, expected) in [
+        (with(&|bad| bad.global.ap50 = f64::NAN), "ap50 of the global model is NaN"),
+        (with(&|bad| bad.personal.ap = 1.1), "ap of the personal model is 1.1"),
+        (with(&|bad| bad.statistics[1] ^= 1), "statistics: byte"),
+        (with(&|bad| bad.global.histogram = vec![1, 2, 3]), "histogram"),
+        (with(&|bad| bad.global.histogram = of_three_classes.clone()), "number of classes is 3, expected 2"),
+        (with(&|bad| bad.personal.histogram = vec![0; EVALUATION_BYTES_MAX]), "bytes, more than"),
+    ] {
+        let mut evaluations = none_yet();
+        let found = evaluations.add(&bad).unwrap_err();
+        assert!(found.contains(expected), "found {found}, expected {expected}");
+        assert_eq!(evaluations.pooled(&published().statistics), None);
+        assert_eq!(filled(&evaluations), filled(&none_yet()));
+    }
+}

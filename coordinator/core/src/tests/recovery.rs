@@ -1,0 +1,391 @@
+//! Crashes: whatever prefix of the effects was performed, the run completes and each accepted update counts exactly once.
+//!
+//! A small world of clients talks to the core. The machine may die after any effect; what was journalled and published by
+//! then is all that is left, every session breaks, answers on their way are lost, and clients come back with the uploads
+//! they have no receipt for. `invariants::Checker` watches every performed effect; at the end the published model is
+//! compared with sums over the journal made in another way.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use codec::statistics::{StatisticsLayout, encode_report};
+use params::{Canonical, Scope};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use protocol::evaluation::{CentralScore, Evaluation, ModelScore};
+use protocol::id::{ClientId, Round, Version};
+use protocol::message::{ToClient, UpdateHeader};
+use protocol::time::Timestamp;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::support::{Driver, VALUES, client, hello, initial, layout, settings, update};
+use crate::config::Settings;
+use crate::{Effect, Event, Published, Record};
+
+/// What is on its way to the coordinator.
+#[derive(Clone, Debug)]
+enum Post {
+    Event(Event),
+    Upload(ClientId, UpdateHeader, Vec<u8>),
+}
+
+/// Clients and the world between them and the coordinator.
+struct World {
+    driver: Driver,
+    rng: ChaCha8Rng,
+    clients: Vec<ClientId>,
+    /// Uploads without a receipt.
+    pending: BTreeMap<ClientId, (UpdateHeader, Vec<u8>)>,
+    post: VecDeque<Post>,
+    /// Whether clients that come back have forgotten what they trained, and train anew to other values.
+    forgetful: bool,
+    trained: u32,
+    complete: bool,
+    effects: usize,
+}
+
+impl World {
+    fn new(settings: Settings, clients: usize, seed: u64, forgetful: bool) -> Self {
+        let clients = (0..clients).map(|index| client(format!("c{index:02}"))).collect();
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        let driver = Driver::new(settings);
+        let (pending, post) = (BTreeMap::new(), VecDeque::new());
+        Self { driver, rng, clients, pending, post, forgetful, trained: 0, complete: false, effects: 0 }
+    }
+
+    /// Runs until all rounds are done; the machine dies after each of these numbers of effects.
+    fn run(&mut self, deaths: &[usize]) {
+        let mut deaths = deaths.iter().copied();
+        self.driver.life = deaths.next();
+        self.connect();
+        for _ in 0..20_000 {
+            if self.complete {
+                return;
+            }
+            self.driver.now = self.driver.now + Duration::from_millis(self.rng.random_range(1..50));
+            let (effects, alive) = self.step();
+            self.effects += effects.len();
+            effects.into_iter().for_each(|effect| self.react(effect));
+            if !alive {
+                self.driver.life = deaths.next();
+                self.restart();
+            }
+        }
+        panic!("the run does not complete: {:?}", self.driver.core.status());
+    }
+
+    fn step(&mut self) -> (Vec<Effect>, bool) {
+        if self.post.is_empty() {
+            let (at, _) = self.driver.core.deadline().expect("something is waited for");
+            self.driver.now = self.driver.now.max(at);
+            return self.driver.deliver(Event::Tick);
+        }
+        let next = self.rng.random_range(0..self.post.len());
+        match self.post.swap_remove_back(next).unwrap() {
+            Post::Event(event) => self.driver.deliver(event),
+            Post::Upload(client, header, payload) => self.driver.upload(&client, header, payload),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.post.clear();
+        if self.rng.random_range(0..2) == 0 {
+            // A real driver counts from its own start.
+            self.driver.now = Timestamp::START;
+        }
+        let (effects, alive) = self.driver.restart();
+        self.effects += effects.len();
+        effects.into_iter().for_each(|effect| self.react(effect));
+        if !alive {
+            self.driver.life = None;
+            return self.restart();
+        }
+        self.connect();
+    }
+
+    fn connect(&mut self) {
+        for client in self.clients.clone() {
+            let event = Event::Connected { client: client.clone(), hello: hello(&["cat"]) };
+            self.post.push_back(Post::Event(event));
+            if self.forgetful && self.rng.random_range(0..3) == 0 {
+                self.pending.remove(&client);
+            }
+            if let Some((header, payload)) = self.pending.get(&client).cloned() {
+                self.post.push_back(Post::Upload(client, header, payload));
+            }
+        }
+    }
+
+    fn react(&mut self, effect: Effect) {
+        match effect {
+            Effect::Initialise { .. } => {
+                self.post.push_back(Post::Event(Event::Initialised { initial: initial() }));
+            }
+            Effect::Send { client, instruction: ToClient::Train(plan) } => {
+                let held =
+                    self.pending.get(&client).filter(|(header, _)| header.round == plan.round).cloned();
+                let (header, payload) = held.unwrap_or_else(|| {
+                    self.trained += 1;
+                    let values: Vec<_> = (0..VALUES).map(|_| self.rng.random_range(-0.5..0.5)).collect();
+                    let run = self.driver.core.config().run();
+                    let (mut header, payload) = update(run, plan.round.0, plan.version.0, &values);
+                    header.examples = self.rng.random_range(1..100);
+                    (header, payload)
+                });
+                self.pending.insert(client.clone(), (header.clone(), payload.clone()));
+                self.post.push_back(Post::Upload(client, header, payload));
+            }
+            Effect::Send { client, instruction: ToClient::Evaluate { version, .. } } => {
+                let evaluation = self.evaluation();
+                self.post.push_back(Post::Event(Event::Evaluated { client, version, evaluation }));
+            }
+            Effect::Receipt { client, payload, .. } => {
+                self.pending.retain(|name, (header, _)| *name != client || header.payload_digest != payload);
+            }
+            Effect::Score(published) => {
+                let event = Event::Scored { version: published.version, score: Ok(CentralScore::default()) };
+                self.post.push_back(Post::Event(event));
+            }
+            Effect::Halt { complete, reason } => {
+                assert!(complete, "{reason}");
+                self.complete = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// All devices see data of mean 1 and variance 1; each compares with the statistics of the version it fetched.
+    fn evaluation(&self) -> Evaluation {
+        let score = ModelScore { ap50: 0.5, ap: 0.25, histogram: Vec::new() };
+        let layout = StatisticsLayout::new(&layout().of_scope(Scope::Statistic)).unwrap();
+        let statistics = encode_report(&layout, &self.published().statistics, &[1.0; 4], 1000).unwrap();
+        let (global, personal) = (score.clone(), score);
+        Evaluation { images: 1, boxes: 1, global, personal, statistics, statistics_images: 10 }
+    }
+
+    fn published(&self) -> Published {
+        Published::decode(self.driver.published.as_ref().unwrap()).unwrap()
+    }
+}
+
+/// The model that the journal's accepted updates make, summed in 128-bit integers round by round.
+fn model_of(journal: &[Record]) -> Canonical {
+    let shared = layout().of_scope(Scope::Shared);
+    let mut model = Canonical::from_values(shared.clone().into(), &initial().shared).unwrap();
+    let steps: Vec<f64> = [(0, 4), (1, 2)].iter().flat_map(|&(t, n)| vec![model.grid().step(t); n]).collect();
+    let mut updates: Vec<(i128, Vec<(u32, f32)>)> = Vec::new();
+    for record in journal {
+        match record {
+            Record::RoundOpened { .. } => updates.clear(),
+            Record::Accepted { header, payload, .. } => {
+                let entries = codec::decode_update(&shared, usize::MAX, payload).unwrap();
+                updates.push((header.examples.into(), entries));
+            }
+            Record::RoundClosed { report } => {
+                assert_eq!(report.contributors as usize, updates.len());
+                let weight: i128 = updates.iter().map(|(weight, _)| weight).sum();
+                let mut sums = [0_i128; VALUES];
+                for (weight, entries) in &updates {
+                    for &(index, value) in entries {
+                        let index = index as usize;
+                        sums[index] += weight * (f64::from(value) / steps[index] * 256.0).round() as i128;
+                    }
+                }
+                let half_away = |numerator: i128, denominator: i128| {
+                    (numerator.abs() * 2 + denominator) / (2 * denominator) * numerator.signum()
+                };
+                let moves = sums.map(|sum| half_away(half_away(sum, weight), 256) as i32);
+                model.advance(&moves);
+                assert_eq!(model.digest(), report.model_digest, "round {}", report.round);
+            }
+            Record::RunStarted { .. }
+            | Record::RoundEvaluated { .. }
+            | Record::RoundAbandoned { .. }
+            | Record::RoundReported { .. } => {}
+        }
+    }
+    model
+}
+
+#[track_caller]
+fn check(settings: Settings, clients: usize, seed: u64, forgetful: bool, deaths: &[usize]) -> usize {
+    let rounds = settings.rounds;
+    let mut world = World::new(settings, clients, seed, forgetful);
+    world.run(deaths);
+    let published = world.published();
+    assert_eq!(published.version, Version(rounds));
+    assert_eq!(published.digest, model_of(&world.driver.journal()).digest());
+    assert_eq!(published.statistics, [1.0; 4]);
+    world.effects
+}
+
+fn three_rounds() -> Settings {
+    settings(|settings| {
+        settings.rounds = 3;
+        settings.grace_s = 0.3;
+        settings.central_score = true;
+    })
+}
+
+#[test]
+fn a_run_survives_death_after_any_effect() {
+    let effects = check(three_rounds(), 3, 7, false, &[]);
+    for death in 0..effects {
+        check(three_rounds(), 3, 7, false, &[death]);
+        check(three_rounds(), 3, 7, true, &[death, death % 5]);
+    }
+}
+
+/// A run's settings with momentum and a cohort smaller than the fleet.
+fn varied(momentum: bool, cohort: Option<u32>, min_contributors: u32) -> Settings {
+    settings(|settings| {
+        settings.rounds = 3;
+        settings.grace_s = 0.5;
+        settings.round_time_limit_s = 2.0;
+        settings.min_clients = 3;
+        settings.min_contributors = Some(min_contributors);
+        settings.cohort = cohort;
+        settings.abandoned_rounds_max = 1000;
+        if momentum {
+            settings.server_optimiser.name = "momentum".into();
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_run_survives_many_deaths(
+        seed: u64,
+        clients in 3_usize..8,
+        cohort in proptest::option::of(2_u32..4),
+        min_contributors in 1_u32..3,
+        forgetful: bool,
+        deaths in proptest::collection::vec(0_usize..40, 0..12),
+    ) {
+        check(varied(false, cohort, min_contributors), clients, seed, forgetful, &deaths);
+    }
+
+    /// With momentum the model depends on the state that is published with each version.
+    #[test]
+    fn a_restart_does_not_restart_the_optimiser(seed: u64, deaths in proptest::collection::vec(0_usize..60, 1..4)) {
+        let digest = |deaths: &[usize]| {
+            let mut world = World::new(varied(true, None, 3), 3, seed, false);
+            world.run(deaths);
+            (world.published().digest, world.driver.journal())
+        };
+        // The same updates, recombined from the journal without any crash in between.
+        let (crashed, journal) = digest(&deaths);
+        prop_assert_eq!(replayed(varied(true, None, 3), &journal), crashed);
+    }
+
+    /// The order in which a round's updates arrive changes neither the model nor the reports.
+    #[test]
+    fn arrivals_in_any_order_give_the_same_run(seed: u64, other: u64, weights in proptest::collection::vec(1_u32..5000, 5)) {
+        prop_assert_eq!(shuffled(seed, &weights), shuffled(other, &weights));
+    }
+
+    /// A journal that ends anywhere is a run that can go on, or an error in one line; never a panic.
+    #[test]
+    fn damaged_journals_are_refused(seed: u64, dropped in any::<Index>(), swapped in any::<Index>()) {
+        let mut world = World::new(three_rounds(), 3, seed, false);
+        world.run(&[]);
+        let records = &mut world.driver.records;
+        let len = records.len();
+        records.remove(dropped.index(len));
+        let other = swapped.index(len - 1);
+        records.swap(0, other);
+        let published = world.published();
+        let recovered = crate::Coordinator::recover(
+            world.driver.core.config().clone(),
+            world.driver.now,
+            Some(published),
+            world.driver.journal().into_iter(),
+            &mut Vec::new(),
+        );
+        if let Err(error) = recovered {
+            prop_assert!(!error.to_string().contains('\n'));
+        }
+    }
+}
+
+/// Digest of the model that a core without history makes of a journal's rounds.
+fn replayed(settings: Settings, journal: &[Record]) -> params::Digest {
+    let mut driver = Driver::new(settings);
+    let names = ["c00", "c01", "c02"];
+    for name in names {
+        driver.deliver(Event::Connected { client: client(name), hello: hello(&["cat"]) });
+    }
+    driver.deliver(Event::Initialised { initial: initial() });
+    let mut updates = Vec::new();
+    for record in journal {
+        match record {
+            Record::RoundOpened { .. } => updates.clear(),
+            Record::Accepted { client, header, payload, .. } => updates.push((client, header, payload)),
+            Record::RoundClosed { report } => {
+                for (client, header, payload) in updates.drain(..) {
+                    // Without abandoned rounds, rounds and versions keep step.
+                    let header = UpdateHeader { round: Round(report.version.0), ..header.clone() };
+                    driver.upload(client, header, payload.to_vec());
+                }
+                for name in names {
+                    let evaluation = Evaluation::default();
+                    driver.deliver(Event::Evaluated {
+                        client: client(name),
+                        version: report.version,
+                        evaluation,
+                    });
+                }
+            }
+            Record::RunStarted { .. }
+            | Record::RoundEvaluated { .. }
+            | Record::RoundAbandoned { .. }
+            | Record::RoundReported { .. } => {}
+        }
+    }
+    Published::decode(driver.published.as_ref().unwrap()).unwrap().digest
+}
+
+/// Two rounds of five clients with given weights, arriving in an order drawn from `seed`: digests and reports.
+fn shuffled(seed: u64, weights: &[u32]) -> Vec<String> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut driver = Driver::new(settings(|settings| settings.min_clients = weights.len() as u32));
+    let clients: Vec<_> = (0..weights.len()).map(|index| client(format!("c{index}"))).collect();
+    for client in &clients {
+        driver.deliver(Event::Connected { client: client.clone(), hello: hello(&["cat"]) });
+    }
+    driver.deliver(Event::Initialised { initial: initial() });
+    let mut seen = Vec::new();
+    for round in 1..=2 {
+        let mut order: Vec<_> = (0..clients.len()).collect();
+        let mut shuffle = |order: &mut Vec<usize>| {
+            (1..order.len()).for_each(|place| order.swap(place, rng.random_range(0..=place)));
+        };
+        shuffle(&mut order);
+        for &index in &order {
+            let value = |place| 0.3 / (index + place + 1) as f32;
+            let values: Vec<_> = (0..VALUES).map(value).collect();
+            let (mut header, payload) = update(driver.core.config().run(), round, round - 1, &values);
+            header.examples = weights[index];
+            header.loss_milli = 1000 + index as u32;
+            driver.upload(&clients[index], header, payload);
+        }
+        shuffle(&mut order);
+        for &index in &order {
+            let score = |ap50| ModelScore { ap50, ap: ap50 / 2.0, histogram: Vec::new() };
+            let (global, personal) = (score(0.1 * index as f64), score(1.0 / (index + 1) as f64));
+            let evaluation = Evaluation { images: 1, boxes: 1, global, personal, ..Evaluation::default() };
+            let event =
+                Event::Evaluated { client: clients[index].clone(), version: Version(round), evaluation };
+            for effect in driver.deliver(event).0 {
+                if let Effect::Report(report) = effect {
+                    seen.push(serde_json::to_string(&report).unwrap());
+                }
+            }
+        }
+    }
+    assert_eq!(seen.len(), 2);
+    seen
+}

@@ -1,0 +1,158 @@
+//! A driver in memory: performs effects the way the contract says, and checks the invariants while it does.
+
+use std::sync::Arc;
+
+use params::{Digest, Layout, Scope, TensorSpec};
+use protocol::PROTOCOL_VERSION;
+use protocol::id::{ClientId, Round, RunId, Version};
+use protocol::message::{Hello, UpdateHeader};
+use protocol::time::Timestamp;
+
+use crate::config::Settings;
+use crate::invariants::Checker;
+use crate::{Coordinator, Effect, Event, InitialModel, Published, Record, RunConfig, admit};
+
+/// Shared values of the toy model.
+pub(crate) const VALUES: usize = 6;
+
+pub(crate) fn client(name: impl Into<String>) -> ClientId {
+    ClientId::new(name).unwrap()
+}
+
+/// Six shared values in two tensors, statistics of two channels, a personal tensor.
+pub(crate) fn layout() -> Layout {
+    let spec = |name: &str, len, scope| TensorSpec { name: name.into(), shape: vec![len], scope };
+    let specs = vec![
+        spec("body", 4, Scope::Shared),
+        spec("norm.mean", 2, Scope::Statistic),
+        spec("norm.var", 2, Scope::Statistic),
+        spec("head", 2, Scope::Shared),
+        spec("personal.head", 2, Scope::Personal),
+    ];
+    Layout::new(specs).unwrap()
+}
+
+pub(crate) fn initial() -> InitialModel {
+    InitialModel {
+        layout: Arc::new(layout()),
+        shared: vec![0.5, -0.25, 0.125, 0.0, 1.0, -1.0],
+        statistics: vec![0.0, 0.0, 1.0, 1.0],
+    }
+}
+
+/// Settings for the toy model: updates are dense, so that tests say what values arrive.
+pub(crate) fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings { preset: "toy".into(), rounds: 2, ..Settings::default() };
+    settings.uplink.codec = "dense".into();
+    change(&mut settings);
+    settings
+}
+
+pub(crate) fn hello(classes: &[&str]) -> Hello {
+    let classes = classes.iter().map(|&class| class.into()).collect();
+    Hello { protocol: PROTOCOL_VERSION, classes, examples: 100, held_out: 10, run: None }
+}
+
+/// An update of these values as its bytes and the header an honest client puts before them.
+pub(crate) fn update(run: RunId, round: u32, version: u32, values: &[f32]) -> (UpdateHeader, Vec<u8>) {
+    let shared = layout().of_scope(Scope::Shared);
+    let codec = codec::build("dense", &codec::Settings::default()).unwrap();
+    let payload = codec.encode(&shared, values).unwrap().payload;
+    (header(run, round, version, &payload), payload)
+}
+
+pub(crate) fn header(run: RunId, round: u32, version: u32, payload: &[u8]) -> UpdateHeader {
+    UpdateHeader {
+        run,
+        round: Round(round),
+        version: Version(version),
+        layout: layout().of_scope(Scope::Shared).digest(),
+        examples: 10,
+        steps: 5,
+        loss_milli: 1500,
+        length: payload.len() as u32,
+        payload_digest: Digest::of(&[payload]),
+    }
+}
+
+/// A coordinator with its durable world.
+pub(crate) struct Driver {
+    pub(crate) core: Coordinator,
+    pub(crate) now: Timestamp,
+    /// The journal, as bytes.
+    pub(crate) records: Vec<Vec<u8>>,
+    /// The last published version, as bytes.
+    pub(crate) published: Option<Vec<u8>>,
+    pub(crate) checker: Checker,
+    /// Effects still to be performed before the machine dies, if it is to die.
+    pub(crate) life: Option<usize>,
+    config: RunConfig,
+}
+
+impl Driver {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let config = RunConfig::new(settings).unwrap();
+        Self {
+            core: Coordinator::new(config.clone()),
+            now: Timestamp::START,
+            records: Vec::new(),
+            published: None,
+            checker: Checker::new(config.min_contributors()),
+            life: None,
+            config,
+        }
+    }
+
+    /// Delivers an event and performs its effects; those performed before the machine died, and whether it lives.
+    pub(crate) fn deliver(&mut self, event: Event) -> (Vec<Effect>, bool) {
+        let mut out = Vec::new();
+        self.core.handle(self.now, event, &mut out);
+        self.perform(out)
+    }
+
+    /// Checks an upload as drivers do, and delivers it.
+    pub(crate) fn upload(
+        &mut self,
+        client: &ClientId,
+        header: UpdateHeader,
+        payload: Vec<u8>,
+    ) -> (Vec<Effect>, bool) {
+        let update = admit(&self.core.admission(), client, &header, payload).map(Arc::new);
+        self.deliver(Event::Uploaded { client: client.clone(), header, update })
+    }
+
+    fn perform(&mut self, out: Vec<Effect>) -> (Vec<Effect>, bool) {
+        let mut performed = Vec::new();
+        for effect in out {
+            if let Some(life) = &mut self.life {
+                if *life == 0 {
+                    return (performed, false);
+                }
+                *life -= 1;
+            }
+            self.checker.observe(&effect).unwrap();
+            match &effect {
+                Effect::Journal(record) => self.records.push(record.encode()),
+                Effect::Publish(published) => self.published = Some(published.encode()),
+                _ => {}
+            }
+            performed.push(effect);
+        }
+        (performed, true)
+    }
+
+    /// Starts again from what is durable.
+    pub(crate) fn restart(&mut self) -> (Vec<Effect>, bool) {
+        let published = self.published.as_ref().map(|bytes| Published::decode(bytes).unwrap());
+        let records = self.journal().into_iter();
+        let mut out = Vec::new();
+        self.core =
+            Coordinator::recover(self.config.clone(), self.now, published, records, &mut out).unwrap();
+        self.checker.restarted();
+        self.perform(out)
+    }
+
+    pub(crate) fn journal(&self) -> Vec<Record> {
+        self.records.iter().map(|bytes| Record::decode(bytes).unwrap()).collect()
+    }
+}
