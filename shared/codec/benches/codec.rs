@@ -18,7 +18,8 @@ use params::{Accumulator, Canonical, Layout, Scope, TensorSpec};
 
 const CODECS: [(&str, u8); 3] = [("default3", 3), ("default2", 2), ("ternary", 1)];
 const DENSITIES: [(&str, f32); 2] = [("1%", 0.01), ("0.1%", 0.001)];
-const DISTRIBUTIONS: [(&str, fn(&mut Random) -> f64); 3] =
+type Draw = fn(&mut Random) -> f64;
+const DISTRIBUTIONS: [(&str, Draw); 3] =
     [("laplace", Random::laplace), ("gauss", Random::gauss), ("heavy", Random::pareto)];
 
 fn main() {
