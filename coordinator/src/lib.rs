@@ -1,1 +1,5 @@
-//! The coordinator: shell around coordinator-core.
+//! The coordinator's shell.
+mod durable;
+pub mod state;
+pub mod store;
+pub mod tokens;

@@ -1,0 +1,218 @@
+//! What must survive: the journal, the versions, and an index to find things by.
+//!
+//! The journal is the truth about everything but the versions' bytes; versions are blobs named by their hash. The index can be
+//! made again from the journal at any time. [`folder::FolderStore`] keeps all three in the state folder,
+//! [`memory::MemoryStore`] is its twin for tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+
+use coordinator_core::journal::RecordError;
+use coordinator_core::{Record, RoundReport};
+use params::Digest;
+use protocol::id::{ClientId, Round, Version};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+mod blobs;
+pub mod folder;
+mod index;
+mod journal;
+pub mod memory;
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// What the core asked to remember.
+    Record(Record),
+    /// A version is stored; a later entry of the same version replaces an earlier one.
+    Version {
+        /// The version.
+        version: Version,
+        /// Its blob.
+        blob: Digest,
+    },
+    /// A round is over; a later report of the same round replaces an earlier one.
+    Report(Box<RoundReport>),
+    /// A client has a certificate.
+    Enrolled(Enrolled),
+}
+
+/// A client that may take part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// Its name.
+    pub client: ClientId,
+    /// When, seconds since 1970.
+    pub at_unix_s: u64,
+}
+
+/// Why something is not stored, or what is stored cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// No space. Nothing that was acknowledged is lost.
+    #[error("{path}: no space left on the disk; nothing acknowledged is lost: free some space and start again",
+            path = path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system refuses.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The journal's bytes are not what was written, and it is not the end that a crash may cut off.
+    #[error("{path}: damaged at byte {offset}: {rule}; restore the state folder from a copy, or start a new run in another \
+             folder", path = path.display())]
+    Damaged {
+        /// The journal.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What is wrong there.
+        rule: String,
+    },
+    /// Not a journal of ours.
+    #[error("{path}: not a journal of a Fovea coordinator", path = path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An entry that this build cannot read.
+    #[error("journal entry {sequence}: {reason}: use the Fovea version that wrote it")]
+    Entry {
+        /// Its number.
+        sequence: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A blob that is missing, or has other bytes than its name says.
+    #[error("blob {blob} is {problem}")]
+    Blob {
+        /// The blob.
+        blob: Digest,
+        /// `missing` or `damaged`.
+        problem: &'static str,
+    },
+    /// The index fails.
+    #[error("index: {0}")]
+    Index(String),
+    /// An earlier write failed, so nothing more is written.
+    #[error("an earlier write to the state folder failed")]
+    Failed,
+}
+
+impl StoreError {
+    /// An error of the operating system at a file.
+    pub(crate) fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        let path = path.into();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
+/// Everything durable of one coordinator. Calls block: make them where that is allowed.
+pub trait Store: Send {
+    /// Appends entries to the journal, all or none, durably.
+    ///
+    /// # Errors
+    /// After an error nothing of these entries is durable, and the store takes no more.
+    fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError>;
+
+    /// All entries, in order, as far as the journal reaches now.
+    ///
+    /// # Errors
+    /// The journal cannot be opened; each entry may fail by itself.
+    fn entries(&self) -> Result<Entries, StoreError>;
+
+    /// Stores bytes durably under their digest.
+    ///
+    /// # Errors
+    /// A full or unwritable disk.
+    fn put(&mut self, bytes: &[u8]) -> Result<Digest, StoreError>;
+
+    /// Bytes as they were stored.
+    ///
+    /// # Errors
+    /// A blob that is missing or damaged.
+    fn get(&self, blob: &Digest) -> Result<Vec<u8>, StoreError>;
+
+    /// Removes all blobs but these.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    fn keep_only(&mut self, blobs: &BTreeSet<Digest>) -> Result<(), StoreError>;
+
+    /// The blob of each version, by the journal.
+    ///
+    /// # Errors
+    /// The index fails.
+    fn versions(&self) -> Result<BTreeMap<Version, Digest>, StoreError>;
+
+    /// The report of each round, by the journal.
+    ///
+    /// # Errors
+    /// The index fails.
+    fn reports(&self) -> Result<BTreeMap<Round, RoundReport>, StoreError>;
+
+    /// A client by its name, if it is enrolled.
+    ///
+    /// # Errors
+    /// The index fails.
+    fn enrolled(&self, client: &ClientId) -> Result<Option<Enrolled>, StoreError>;
+}
+
+/// Entries of a journal, in order.
+pub type Entries = Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send>;
+
+impl Entry {
+    /// First byte of each kind. A kind that is unknown means a journal of a later build.
+    const RECORD: u8 = 1;
+    const VERSION: u8 = 2;
+    const REPORT: u8 = 3;
+    const ENROLLED: u8 = 4;
+
+    fn encode(&self) -> Vec<u8> {
+        let (kind, body) = match self {
+            Self::Record(record) => (Self::RECORD, record.encode()),
+            Self::Version { version, blob } => (Self::VERSION, json(&(version, blob))),
+            Self::Report(report) => (Self::REPORT, json(report)),
+            Self::Enrolled(enrolled) => (Self::ENROLLED, json(enrolled)),
+        };
+        let mut bytes = vec![kind];
+        bytes.extend_from_slice(&body);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let (kind, body) = bytes.split_first().ok_or("it is empty")?;
+        let text = |error: serde_json::Error| error.to_string();
+        match *kind {
+            Self::RECORD => {
+                Record::decode(body).map(Self::Record).map_err(|error: RecordError| error.to_string())
+            }
+            Self::VERSION => {
+                let (version, blob) = serde_json::from_slice(body).map_err(text)?;
+                Ok(Self::Version { version, blob })
+            }
+            Self::REPORT => serde_json::from_slice(body).map(Self::Report).map_err(text),
+            Self::ENROLLED => serde_json::from_slice(body).map(Self::Enrolled).map_err(text),
+            kind => Err(format!("kind {kind} is not known")),
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    let Ok(bytes) = serde_json::to_vec(value) else { unreachable!("entries are plain values") };
+    bytes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! Files named by the hash of their bytes: written once, checked whenever they are read.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use params::Digest;
+
+use super::StoreError;
+use crate::durable::{self, Access};
+
+#[derive(Debug)]
+pub(super) struct Blobs {
+    folder: PathBuf,
+}
+
+impl Blobs {
+    /// The blobs in `folder`, which exists.
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    pub(super) fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let blob = Digest::of(&[bytes]);
+        let path = self.folder.join(blob.to_string());
+        // Present means whole: the name appears by a rename of a synced file. A damaged one is replaced.
+        if self.get(&blob).is_err() {
+            durable::write(&path, bytes, Access::Usual).map_err(|source| StoreError::io(path, source))?;
+        }
+        Ok(blob)
+    }
+
+    pub(super) fn get(&self, blob: &Digest) -> Result<Vec<u8>, StoreError> {
+        let path = self.folder.join(blob.to_string());
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Blob { blob: *blob, problem: "missing" });
+            }
+            Err(source) => return Err(StoreError::io(path, source)),
+        };
+        if Digest::of(&[&bytes]) != *blob {
+            return Err(StoreError::Blob { blob: *blob, problem: "damaged" });
+        }
+        Ok(bytes)
+    }
+
+    /// Removes all others, and what interrupted writes have left.
+    pub(super) fn keep_only(&self, blobs: &BTreeSet<Digest>) -> Result<(), StoreError> {
+        let entries = fs::read_dir(&self.folder).map_err(|source| StoreError::io(&self.folder, source))?;
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let kept = match Digest::from_hex(&name) {
+                Some(blob) => blobs.contains(&blob),
+                None => !durable::is_partial(&name),
+            };
+            if !kept {
+                fs::remove_file(entry.path()).map_err(|source| StoreError::io(entry.path(), source))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! The store in a state folder: journal and blobs are the truth, the index follows them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use coordinator_core::RoundReport;
+use params::Digest;
+use protocol::id::{ClientId, Round, Version};
+
+use super::blobs::Blobs;
+use super::index::Index;
+use super::journal::{Frame, Journal};
+use super::{Enrolled, Entries, Entry, Store, StoreError};
+use crate::state::{StateError, StateFolder, StateLock};
+
+/// Journal, blobs and index in a folder that this process has locked.
+#[derive(Debug)]
+pub struct FolderStore {
+    journal: Journal,
+    blobs: Blobs,
+    index: Index,
+    _lock: StateLock,
+}
+
+/// Why a state folder cannot be used as a store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What is in it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl FolderStore {
+    /// Locks the folder and opens what is in it. The second value are notices for the operator: what was cut off or made
+    /// again.
+    ///
+    /// # Errors
+    /// A folder in use; a damaged or foreign journal.
+    pub fn open(folder: &StateFolder) -> Result<(Self, Vec<String>), OpenError> {
+        let lock = folder.lock()?;
+        let mut notices = Vec::new();
+        let (journal, cut) = Journal::open(&folder.join("journal"))?;
+        if cut > 0 {
+            notices.push(format!(
+                "the journal's last entry was incomplete: {cut} bytes cut off (nothing acknowledged)"
+            ));
+        }
+        let blobs = Blobs::new(folder.make("blobs")?);
+        let (index, anew) = Index::open(&folder.join("index"), journal.sequence())?;
+        if let Some(reason) = anew {
+            notices.push(format!("the index is made again from the journal: {reason}"));
+        }
+        let store = Self { journal, blobs, index, _lock: lock };
+        store.catch_up()?;
+        Ok((store, notices))
+    }
+
+    /// Gives the index what it has missed.
+    fn catch_up(&self) -> Result<(), StoreError> {
+        let applied = self.index.applied()?;
+        if applied == self.journal.sequence() {
+            return Ok(());
+        }
+        for frame in self.journal.frames()? {
+            let frame = frame?;
+            if frame.sequence > applied {
+                self.index.apply(frame.sequence, &decode(&frame)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn decode(frame: &Frame) -> Result<Vec<Entry>, StoreError> {
+    let entry = |bytes: &Vec<u8>| {
+        Entry::decode(bytes).map_err(|reason| StoreError::Entry { sequence: frame.sequence, reason })
+    };
+    frame.entries.iter().map(entry).collect()
+}
+
+impl Store for FolderStore {
+    fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        let encoded: Vec<_> = entries.iter().map(Entry::encode).collect();
+        let sequence = self.journal.append(&encoded)?;
+        self.index.apply(sequence, entries)
+    }
+
+    fn entries(&self) -> Result<Entries, StoreError> {
+        let entries = self.journal.frames()?.flat_map(|frame| {
+            let entries = frame.and_then(|frame| decode(&frame));
+            match entries {
+                Ok(entries) => entries.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            }
+        });
+        Ok(Box::new(entries))
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        self.blobs.put(bytes)
+    }
+
+    fn get(&self, blob: &Digest) -> Result<Vec<u8>, StoreError> {
+        self.blobs.get(blob)
+    }
+
+    fn keep_only(&mut self, blobs: &BTreeSet<Digest>) -> Result<(), StoreError> {
+        self.blobs.keep_only(blobs)
+    }
+
+    fn versions(&self) -> Result<BTreeMap<Version, Digest>, StoreError> {
+        self.index.versions()
+    }
+
+    fn reports(&self) -> Result<BTreeMap<Round, RoundReport>, StoreError> {
+        self.index.reports()
+    }
+
+    fn enrolled(&self, client: &ClientId) -> Result<Option<Enrolled>, StoreError> {
+        self.index.enrolled(client)
+    }
+}

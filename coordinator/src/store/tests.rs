@@ -1,0 +1,149 @@
+//! What every store promises, and what the folder does after kills, damage and a full disk.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use coordinator_core::Record;
+use params::Digest;
+use protocol::id::{ClientId, Round, RunId, Version};
+use protocol::message::UpdateHeader;
+
+use super::folder::FolderStore;
+use super::memory::MemoryStore;
+use super::{Enrolled, Entry, Store, StoreError};
+use crate::state::StateFolder;
+
+fn open(root: &Path) -> FolderStore {
+    FolderStore::open(&StateFolder::open(root).unwrap()).unwrap().0
+}
+
+fn client(name: &str) -> ClientId {
+    ClientId::new(name).unwrap()
+}
+
+fn enrolled(name: &str) -> Entry {
+    Entry::Enrolled(Enrolled { client: client(name), at_unix_s: 5 })
+}
+
+fn version(number: u32, blob: Digest) -> Entry {
+    Entry::Version { version: Version(number), blob }
+}
+
+fn accepted(payload: &[u8]) -> Entry {
+    let header = UpdateHeader {
+        run: RunId(1),
+        round: Round(2),
+        version: Version(1),
+        layout: Digest([1; 32]),
+        examples: 3,
+        steps: 4,
+        loss_milli: 5,
+        length: payload.len() as u32,
+        payload_digest: Digest::of(&[payload]),
+    };
+    Entry::Record(Record::Accepted { round: Round(2), client: client("a"), header, payload: payload.into() })
+}
+
+fn entries(store: &dyn Store) -> Vec<Entry> {
+    store.entries().unwrap().map(Result::unwrap).collect()
+}
+
+/// The promises of [`Store`], for any of them.
+fn check_promises(store: &mut dyn Store) {
+    assert!(entries(store).is_empty());
+    assert_eq!(store.enrolled(&client("a")).unwrap(), None);
+    let blob = store.put(b"weights").unwrap();
+    assert_eq!(store.put(b"weights").unwrap(), blob);
+    assert_eq!(store.get(&blob).unwrap(), b"weights");
+    let later = store.put(b"weights with statistics").unwrap();
+    let appended = vec![enrolled("a"), accepted(b"\n{}\0"), version(0, blob), version(0, later)];
+    store.append(&appended[..2]).unwrap();
+    store.append(&appended[2..]).unwrap();
+    assert_eq!(entries(store), appended);
+    assert_eq!(store.enrolled(&client("a")).unwrap().unwrap().at_unix_s, 5);
+    assert_eq!(store.enrolled(&client("ab")).unwrap(), None);
+    assert_eq!(store.versions().unwrap().into_iter().collect::<Vec<_>>(), [(Version(0), later)]);
+    assert!(store.reports().unwrap().is_empty());
+    store.keep_only(&BTreeSet::from([later])).unwrap();
+    assert!(matches!(store.get(&blob), Err(StoreError::Blob { problem: "missing", .. })));
+    assert_eq!(store.get(&later).unwrap(), b"weights with statistics");
+}
+
+#[test]
+fn the_store_in_memory_keeps_its_promises() {
+    check_promises(&mut MemoryStore::default());
+}
+
+#[test]
+fn the_store_in_a_folder_keeps_its_promises_and_keeps_everything_over_a_restart() {
+    let root = tempfile::tempdir().unwrap();
+    check_promises(&mut open(root.path()));
+    let store = open(root.path());
+    assert_eq!(entries(&store).len(), 4);
+    assert_eq!(store.versions().unwrap().len(), 1);
+    assert!(store.enrolled(&client("a")).unwrap().is_some());
+}
+
+#[test]
+fn a_lost_or_damaged_index_is_made_again_from_the_journal() {
+    for damage in [remove_index, spoil_index] {
+        let root = tempfile::tempdir().unwrap();
+        check_promises(&mut open(root.path()));
+        damage(&root.path().join("index"));
+        let store = open(root.path());
+        assert_eq!(store.versions().unwrap().len(), 1);
+        assert!(store.enrolled(&client("a")).unwrap().is_some());
+    }
+}
+
+fn remove_index(index: &Path) {
+    fs::remove_dir_all(index).unwrap();
+}
+
+fn spoil_index(index: &Path) {
+    for entry in fs::read_dir(index).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+        fs::write(entry.path(), b"this is no database").unwrap();
+    }
+}
+
+/// An index of another journal (say, a restored copy) must not answer for this one.
+#[test]
+fn an_index_that_is_ahead_of_the_journal_is_made_again() {
+    let root = tempfile::tempdir().unwrap();
+    open(root.path()).append(&[enrolled("a")]).unwrap();
+    let journal = fs::read(root.path().join("journal")).unwrap();
+    open(root.path()).append(&[enrolled("b")]).unwrap();
+    fs::write(root.path().join("journal"), journal).unwrap();
+    let store = open(root.path());
+    assert!(store.enrolled(&client("a")).unwrap().is_some());
+    assert_eq!(store.enrolled(&client("b")).unwrap(), None);
+}
+
+#[test]
+fn a_damaged_blob_is_noticed_and_written_again() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = open(root.path());
+    let blob = store.put(b"weights").unwrap();
+    fs::write(root.path().join("blobs").join(blob.to_string()), b"weighty").unwrap();
+    assert!(matches!(store.get(&blob), Err(StoreError::Blob { problem: "damaged", .. })));
+    store.put(b"weights").unwrap();
+    assert_eq!(store.get(&blob).unwrap(), b"weights");
+}
+
+/// A kill during an append: the operator is told, and the store goes on from the entry before.
+#[test]
+fn a_torn_end_is_cut_off_with_a_notice() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = open(root.path());
+    store.append(&[enrolled("a")]).unwrap();
+    store.append(&[accepted(b"payload"), enrolled("b")]).unwrap();
+    drop(store);
+    let path = root.path().join("journal");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+    let (mut store, notices) = FolderStore::open(&StateFolder::open(root.path()).unwrap()).unwrap();
+    assert!(notices[0].starts_with("the journal's last entry was incomplete: "), "{notices:?}");
+    store.append(&[enrolled("c")]).unwrap();
+    assert_eq!(entries(&store), [enrolled("a"), enrolled("c")]);
+}
