@@ -7,6 +7,7 @@
 
 mod checkpoint;
 mod error;
+mod metadata;
 mod safetensors;
 mod start;
 mod torch;
@@ -14,5 +15,6 @@ mod torchvision;
 
 pub use checkpoint::{Checkpoint, FILE_BYTES_MAX, StoredTensor};
 pub use error::{LoadError, SaveError};
-pub use safetensors::{Metadata, encode_safetensors, load_safetensors, save_safetensors};
+pub use metadata::{Metadata, describe, described};
+pub use safetensors::{encode_safetensors, load_safetensors, save_safetensors};
 pub use start::{Origin, Start, load_start};

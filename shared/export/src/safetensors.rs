@@ -14,9 +14,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use crate::checkpoint::{Checkpoint, Element, StoredTensor};
 use crate::error::{LoadError, SaveError};
-
-/// What a file says of itself: preset, classes, round.
-pub type Metadata = BTreeMap<String, String>;
+use crate::metadata::Metadata;
 
 const METADATA_KEY: &str = "fovea";
 

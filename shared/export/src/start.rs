@@ -6,7 +6,8 @@ use params::Layout;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::LoadError;
-use crate::safetensors::{self, Metadata};
+use crate::metadata::Metadata;
+use crate::safetensors;
 use crate::torchvision;
 
 /// Whose names a file uses.

@@ -18,7 +18,7 @@ fn layout(second: &[usize]) -> Layout {
 }
 
 fn metadata() -> Metadata {
-    [("preset", "nano96"), ("classes", r#"["cat","dog"]"#)].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+    crate::describe("nano96", &["cat", "dog"].map(String::from))
 }
 
 #[test]
