@@ -44,7 +44,12 @@ pub enum Effect {
         receipt: Receipt,
     },
     /// Score a version on the coordinator's own data; answered by `Event::Scored`.
-    Score(Arc<Published>),
+    Score {
+        /// Architecture and classes.
+        spec: ModelSpec,
+        /// The version.
+        published: Arc<Published>,
+    },
     /// A round is over: show it, store it (a report of the same round replaces an earlier one).
     Report(Box<RoundReport>),
     /// Say something to the operator (one line).

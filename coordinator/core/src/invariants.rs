@@ -74,11 +74,10 @@ impl Checker {
             Effect::Journal(record) => self.record(record),
             Effect::Publish(published) => {
                 let found = (published.version, published.digest);
-                let expected = if published.version == Version(0) { self.published } else { self.announced };
-                let known = expected.is_none_or(|expected| expected == found);
-                let again = self.published == Some(found);
+                let first = self.published.is_none() && published.version == Version(0);
                 let name = "a version is published only from a closed round";
-                require(name, known || again, || format!("{found:?} after {expected:?}"))?;
+                let known = first || self.announced == Some(found) || self.published == Some(found);
+                require(name, known, || format!("{found:?} after {:?}", self.published))?;
                 self.published = Some(found);
                 Ok(())
             }
@@ -108,7 +107,7 @@ impl Checker {
             Effect::Receipt { .. }
             | Effect::Send { .. }
             | Effect::Initialise { .. }
-            | Effect::Score(_)
+            | Effect::Score { .. }
             | Effect::Report(_)
             | Effect::Notice(_) => Ok(()),
         }
@@ -175,3 +174,6 @@ impl Checker {
 fn require(name: &'static str, held: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {
     if held { Ok(()) } else { Err(Violation { name, what: what() }) }
 }
+
+#[cfg(test)]
+mod tests;

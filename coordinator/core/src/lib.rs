@@ -33,6 +33,7 @@ mod tests;
 use std::sync::Arc;
 
 use protocol::id::{Round, Version};
+use protocol::plan::ModelSpec;
 use protocol::time::Timestamp;
 
 pub use admit::{Admission, admit};
@@ -154,9 +155,9 @@ impl Coordinator {
         self.phase.published()
     }
 
-    /// Class names of the run, once they are frozen.
-    pub fn classes(&self) -> Option<&[String]> {
-        self.cx.spec.as_ref().map(|spec| &*spec.classes)
+    /// Architecture and classes of the run, once they are frozen.
+    pub fn spec(&self) -> Option<&ModelSpec> {
+        self.cx.spec.as_ref()
     }
 
     /// The configuration.

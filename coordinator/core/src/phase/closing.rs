@@ -190,11 +190,10 @@ impl Closing {
     }
 
     fn score(&mut self, cx: &mut Context, now: Timestamp, out: &mut Vec<Effect>) -> Option<Phase> {
-        if !cx.config.settings().central_score {
-            return Some(self.finish(cx, now, out));
-        }
+        let spec = cx.spec.clone().filter(|_| cx.config.settings().central_score);
+        let Some(spec) = spec else { return Some(self.finish(cx, now, out)) };
         self.stage = Stage::Scoring;
-        out.push(Effect::Score(self.published.clone()));
+        out.push(Effect::Score { spec, published: self.published.clone() });
         None
     }
 

@@ -143,7 +143,7 @@ impl World {
             Effect::Receipt { client, payload, .. } => {
                 self.pending.retain(|name, (header, _)| *name != client || header.payload_digest != payload);
             }
-            Effect::Score(published) => {
+            Effect::Score { published, .. } => {
                 let event = Event::Scored { version: published.version, score: Ok(CentralScore::default()) };
                 self.post.push_back(Post::Event(event));
             }

@@ -202,7 +202,7 @@ fn picture(effect: &Effect) -> String {
         Effect::Receipt { client, receipt: Receipt::Refused(refusal), .. } => {
             format!("receipt for {client}: refused, {refusal}")
         }
-        Effect::Score(published) => format!("score version {}", published.version),
+        Effect::Score { published, .. } => format!("score version {}", published.version),
         Effect::Report(report) => report_picture(report),
         Effect::Notice(text) => format!("notice: {text}"),
         Effect::Halt { reason, complete } => {
