@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use codec::account::{Account, entropy};
 use codec::residual::{Feedback, Lineage, Residual};
 use codec::snapshot::{decode_snapshot, encode_snapshot};
-use codec::{Score, Settings, build, decode_update};
+use codec::{Codec, Score, Settings, build, decode_update};
 use params::{Accumulator, Canonical, Layout, Scope, TensorSpec};
 
 const CODECS: [(&str, u8); 3] = [("default3", 3), ("default2", 2), ("ternary", 1)];
@@ -25,6 +25,7 @@ const DISTRIBUTIONS: [(&str, Draw); 3] =
 fn main() {
     let tiny = std::env::args().any(|argument| argument == "--test");
     let layout = Arc::new(if tiny { layout(4, 20_000) } else { layout(17, 4_300_000) });
+    copy(layout.len());
     for (distribution, draw) in DISTRIBUTIONS {
         let mut random = Random(7);
         let values: Vec<f32> = (0..layout.len()).map(|_| 1e-3 * draw(&mut random) as f32).collect();
@@ -46,6 +47,13 @@ fn main() {
     }
 }
 
+/// What one pass over the values costs, to compare the others with.
+fn copy(len: usize) {
+    let (from, mut to) = (vec![1.0_f32; len], vec![0.0_f32; len]);
+    let once = fastest(vec![(); 9], |()| to.copy_from_slice(&from));
+    println!("figure codec/copy {:.2} GB/s", 4e-9 * len as f64 / once.as_secs_f64());
+}
+
 fn update(name: &str, layout: &Arc<Layout>, values: &[f32], settings: &Settings, tiny: bool) {
     let codec = build("sparse", settings).unwrap();
     let residual = Residual::new(Lineage { run: 1, layout: layout.digest() });
@@ -57,12 +65,7 @@ fn update(name: &str, layout: &Arc<Layout>, values: &[f32], settings: &Settings,
     let encoded = codec.encode(layout, values).unwrap();
     let (entries, bytes) = (encoded.entries.len(), encoded.payload.len());
     let account = Account { values: values.len(), entries, bytes };
-    let mut levels = BTreeMap::new();
-    for (_, value) in &encoded.entries {
-        *levels.entry(value.to_bits()).or_insert(0_u64) += 1;
-    }
-    let levels: Vec<u64> = levels.into_values().collect();
-    let limit = account.mask_bits_per_entry() + entropy(&levels);
+    let limit = account.mask_bits_per_entry() + level_entropy(&*codec, values);
     println!("figure {name}/bytes {bytes} B");
     println!("figure {name}/ratio {:.1} x", account.ratio());
     println!("figure {name}/over_entropy {:.4} x", account.bits_per_entry() / limit);
@@ -77,6 +80,16 @@ fn update(name: &str, layout: &Arc<Layout>, values: &[f32], settings: &Settings,
         sum.add(&decoded, 1).unwrap();
     });
     println!("figure {name}/decode_add {:.1} M/s", 1e-6 * entries as f64 / decode_add.as_secs_f64());
+}
+
+/// Entropy of sign and level in bits. As one tensor the values have one set of levels, so that they can be counted.
+fn level_entropy(codec: &dyn Codec, values: &[f32]) -> f64 {
+    let spec = TensorSpec { name: "all".into(), shape: vec![values.len()], scope: Scope::Shared };
+    let mut levels = BTreeMap::new();
+    for (_, value) in codec.encode(&Layout::new(vec![spec]).unwrap(), values).unwrap().entries {
+        *levels.entry(value.to_bits()).or_insert(0_u64) += 1;
+    }
+    entropy(&levels.into_values().collect::<Vec<_>>())
 }
 
 fn snapshot(layout: &Arc<Layout>, values: &[f32], tiny: bool) {

@@ -50,8 +50,10 @@ proptest! {
     #[test]
     fn decoding_gives_what_encoding_announced((layout, values) in update(), settings in settings()) {
         for entry in REGISTRY {
-            let encoded = build(entry.name, &settings).unwrap().encode(&layout, &values).unwrap();
+            let codec = build(entry.name, &settings).unwrap();
+            let encoded = codec.encode(&layout, &values).unwrap();
             prop_assert_eq!(encoded.payload[0], entry.id);
+            prop_assert!(encoded.entries.len() <= codec.entries_max(&layout));
             let decoded = decode_update(&layout, encoded.entries.len(), &encoded.payload).unwrap();
             prop_assert!(decoded.is_sorted_by(|a, b| a.0 < b.0), "{}: indices", entry.name);
             let bits = |entries: &[(u32, f32)]| entries.iter().map(|e| (e.0, e.1.to_bits())).collect::<Vec<_>>();

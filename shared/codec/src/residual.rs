@@ -14,7 +14,7 @@ use params::{Digest, Layout};
 
 use crate::error::{DecodeError, EncodeError, Rule};
 use crate::frame::{open, put_varint, seal};
-use crate::{Codec, Encoded, check_values, decode_update};
+use crate::{Codec, Encoded, decode_update};
 
 /// First byte of a stored residual.
 const KIND: u8 = 0x60;
@@ -79,10 +79,14 @@ impl Residual {
         delta: Vec<f32>,
         feedback: Feedback,
     ) -> Result<Pending, EncodeError> {
-        check_values(layout, &delta)?;
+        let check = |what, found| {
+            let expected = layout.len();
+            if found == expected { Ok(()) } else { Err(EncodeError::Length { what, expected, found }) }
+        };
+        check("values", delta.len())?;
         let mut values = delta;
         if !self.values.is_empty() {
-            check_values(layout, &self.values)?;
+            check("values held back", self.values.len())?;
             for tensor in layout.tensors() {
                 add(&mut values[tensor.range()], &self.values[tensor.range()], feedback);
             }

@@ -28,11 +28,11 @@ impl Score {
     }
 }
 
-/// Below this many values a copy is sorted out directly; above, a histogram first leaves out nearly all of them.
-const HISTOGRAM_MIN: usize = 1 << 15;
-/// Exponent and seven bits of the mantissa of a non-negative f32.
-const BINS: usize = 1 << 15;
-const BIN_SHIFT: u32 = 16;
+/// From this many values on, a sample first tells where the cut is about; below, all values are candidates.
+const SAMPLE_MIN: usize = 1 << 15;
+/// A sample takes one run of values (a cache line) out of so many.
+const SAMPLE_RUN: usize = 16;
+const SAMPLE_RUNS: usize = 64;
 
 /// A value that may be sent; scores are non-negative f32 as bits, which order like integers.
 #[derive(Clone, Copy, Debug)]
@@ -106,20 +106,66 @@ pub(crate) fn select(
 
 /// At least the `count` highest scores (if there are so many above zero), in order of index.
 fn candidates(layout: &Layout, values: &[f32], weights: &[f32], count: usize) -> Vec<Candidate> {
-    let cut = if values.len() < HISTOGRAM_MIN { 1 } else { histogram_cut(layout, values, weights, count) };
-    let mut found = Vec::with_capacity(if cut == 1 { values.len() } else { count + count / 8 });
-    for (tensor, &weight) in layout.tensors().iter().zip(weights) {
-        push_candidates(tensor.offset, &values[tensor.range()], weight, cut, &mut found);
+    let mut found = Vec::new();
+    let mut push_from = |cut: u32| {
+        found.clear();
+        for (tensor, &weight) in layout.tensors().iter().zip(weights) {
+            push_candidates(tensor.offset, &values[tensor.range()], weight, cut, &mut found);
+        }
+        found.len() >= count
+    };
+    if values.len() < SAMPLE_MIN {
+        push_from(1);
+        return found;
     }
+    let mut sample = sample(layout, values, weights);
+    // Four standard deviations beyond the expected rank leave out too much only if like lies by like; then go deeper.
+    let expected = count as f64 / SAMPLE_RUNS as f64;
+    let mut rank = (expected + 4.0 * expected.sqrt()) as usize + SAMPLE_RUN;
+    while rank < sample.len() {
+        let (_, &mut cut, _) = sample.select_nth_unstable_by(rank, |a, b| b.cmp(a));
+        if push_from(cut.max(1)) {
+            return found;
+        }
+        rank *= 4;
+    }
+    push_from(1);
     found
 }
 
+/// Scores of every so many runs of values.
+fn sample(layout: &Layout, values: &[f32], weights: &[f32]) -> Vec<u32> {
+    let mut sample = Vec::with_capacity(values.len() / SAMPLE_RUNS + SAMPLE_RUN);
+    let (mut number, tensors) = (0, layout.tensors());
+    for start in (0..values.len()).step_by(SAMPLE_RUN * SAMPLE_RUNS) {
+        while start >= tensors[number].range().end {
+            number += 1;
+        }
+        // A run that begins in a tensor is taken with its weight; what it takes of the next one does not matter much.
+        let run = &values[start..values.len().min(start + SAMPLE_RUN)];
+        sample.extend(run.iter().map(|&value| score_of(value, weights[number])));
+    }
+    sample
+}
+
+/// Appends the values with scores of at least `cut`.
 fn push_candidates(offset: usize, values: &[f32], weight: f32, cut: u32, into: &mut Vec<Candidate>) {
-    // Most blocks hold nothing above the cut: one maximum over a block is cheaper than a branch per value.
-    const BLOCK: usize = 32;
+    // Most blocks hold nothing above the cut: their highest score is cheaper than a branch per value. In this form a maximum
+    // is one instruction for several values; all scores are numbers.
+    const LANES: usize = 8;
+    const BLOCK: usize = 8 * LANES;
+    let higher = |highest: f32, score: f32| if score > highest { score } else { highest };
+    let cut_score = f32::from_bits(cut);
     for (block, values) in values.chunks(BLOCK).enumerate() {
-        let highest = values.iter().fold(0, |highest, &value| highest.max(score_of(value, weight)));
-        if highest < cut {
+        let (rows, rest) = values.as_chunks::<LANES>();
+        let mut highest = [0.0; LANES];
+        for row in rows {
+            for (highest, value) in highest.iter_mut().zip(row) {
+                *highest = higher(*highest, value.abs() * weight);
+            }
+        }
+        let rest_scores = rest.iter().map(|value| value.abs() * weight);
+        if highest.into_iter().chain(rest_scores).fold(0.0, higher) < cut_score {
             continue;
         }
         for (position, &value) in values.iter().enumerate() {
@@ -133,31 +179,6 @@ fn push_candidates(offset: usize, values: &[f32], weight: f32, cut: u32, into: &
 
 fn score_of(value: f32, weight: f32) -> u32 {
     (value.abs() * weight).to_bits()
-}
-
-/// The lower edge of the highest bin such that at least `count` scores lie in it or above.
-fn histogram_cut(layout: &Layout, values: &[f32], weights: &[f32], count: usize) -> u32 {
-    // Four tables, so that increments of one bin in a row do not wait for each other.
-    let mut tables = vec![[0_u32; 4]; BINS];
-    for (tensor, &weight) in layout.tensors().iter().zip(weights) {
-        let (quads, rest) = values[tensor.range()].as_chunks::<4>();
-        for quad in quads {
-            for (table, &value) in quad.iter().enumerate() {
-                tables[(score_of(value, weight) >> BIN_SHIFT) as usize][table] += 1;
-            }
-        }
-        for &value in rest {
-            tables[(score_of(value, weight) >> BIN_SHIFT) as usize][0] += 1;
-        }
-    }
-    let mut above = 0_usize;
-    for bin in (1..BINS).rev() {
-        above += tables[bin].iter().map(|&n| n as usize).sum::<usize>();
-        if above >= count {
-            return (bin as u32) << BIN_SHIFT;
-        }
-    }
-    1
 }
 
 /// Keeps the `count` highest scores, in order of index; of equal scores the first.

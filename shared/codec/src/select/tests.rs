@@ -26,13 +26,13 @@ fn selected(layout: &Layout, values: &[f32], density: f32, floor: f32, score: Sc
     entries.iter().map(|entry| entry.0).collect()
 }
 
-/// One tensor, so that floors do not matter: exactly the first k of the ranking. Large enough for the histogram, with few
+/// One tensor, so that floors do not matter: exactly the first k of the ranking. Large enough for a sample, with few
 /// distinct values so that many scores are equal.
 #[test]
 fn exactly_the_highest_of_many_equal_scores() {
-    let len = HISTOGRAM_MIN + 7;
+    let len = 2 * SAMPLE_MIN + 7;
     let layout = layout_of(&[len]);
-    for distinct in [3_u64, 1000, 1 << 40] {
+    for distinct in [3_u64, 1000, 1 << 22] {
         let value = |index: u64| {
             let mixed = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
             (mixed % distinct) as f32 * if index.is_multiple_of(2) { 1e-3 } else { -1e-3 }
@@ -50,6 +50,19 @@ fn exactly_the_highest_of_many_equal_scores() {
             );
         }
     }
+}
+
+/// All that matters lies between the runs that are sampled.
+#[test]
+fn a_sample_that_misleads_costs_time_only() {
+    let len = 2 * SAMPLE_MIN;
+    let layout = layout_of(&[len]);
+    let sampled = |index: usize| index % (SAMPLE_RUN * SAMPLE_RUNS) < SAMPLE_RUN;
+    let values: Vec<f32> =
+        (0..len).map(|index| if sampled(index) { 9.0 } else { 1.0 + index as f32 * 1e-6 }).collect();
+    let mut expected = ranked(&values)[..6554].to_vec();
+    expected.sort_unstable();
+    assert_eq!(selected(&layout, &values, 0.1, 0.0, Score::Magnitude), expected);
 }
 
 #[test]
