@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
 use codec::statistics::{StatisticsLayout, encode_report};
+use detection::boxes::BBox;
+use detection::coco::{Evaluator, GroundTruth, Role};
+use detection::decode::Detection;
 use params::{Canonical, Digest};
 use protocol::id::{Round, Version};
 
@@ -95,16 +98,31 @@ fn frozen_statistics_are_not_pooled() {
     assert_eq!(evaluations.pooled(&published().statistics), None);
 }
 
+/// A device with this many objects of the first class, of which the detector finds so many and nothing else.
+fn found(objects: usize, found: usize) -> Evaluation {
+    let bbox = |index: usize| BBox::from_xywh([20.0 * index as f32, 0.0, 10.0, 10.0]);
+    let detections: Vec<_> =
+        (0..found).map(|index| Detection { bbox: bbox(index), class: 0, score: 0.5 }).collect();
+    let truth = |index| GroundTruth { bbox: bbox(index), class: 0, area: None, role: Role::Object };
+    let truths: Vec<_> = (0..objects).map(truth).collect();
+    let mut evaluator = Evaluator::new(&["cat".into(), "dog".into()]);
+    evaluator.add_image(&detections, &truths).unwrap();
+    let mut evaluation = evaluation(evaluator.report().ap50, 0.5);
+    evaluation.global.histogram =
+        ApHistogram::from_evaluator(HistogramConfig::default(), &evaluator).unwrap().encode();
+    evaluation
+}
+
 #[test]
 fn histograms_of_all_clients_merge() {
     let mut evaluations = none_yet();
-    let histogram = ApHistogram::empty(HistogramConfig::default(), 2).unwrap().encode();
-    let mut honest = evaluation(0.5, 0.5);
-    honest.global.histogram = histogram;
-    evaluations.add(&honest).unwrap();
-    evaluations.add(&honest).unwrap();
-    // Nothing was to be found, so there is no figure; but both counted.
-    assert_eq!((filled(&evaluations).evaluators, filled(&evaluations).ap50_merged), (2, None));
+    evaluations.add(&found(2, 1)).unwrap();
+    evaluations.add(&found(6, 6)).unwrap();
+    let report = filled(&evaluations);
+    // Devices count alike in the mean, objects in what is merged: 7 of 8 found is right up to recall 0.875.
+    let close = |found: Option<f64>, expected: f64| (found.unwrap() - expected).abs() < 1e-9;
+    assert!(close(report.ap50_global, (51.0 / 101.0 + 1.0) / 2.0), "{:?}", report.ap50_global);
+    assert!(close(report.ap50_merged, 88.0 / 101.0), "{:?}", report.ap50_merged);
 }
 
 #[test]
