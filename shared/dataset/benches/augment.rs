@@ -1,1 +1,85 @@
-fn main() {}
+//! How fast images become network input, on one core. Prints `figure NAME VALUE UNIT` lines; `--test` runs each case
+//! once.
+
+#![expect(clippy::print_stdout, reason = "figures are the output")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use dataset::augment::{AugmentSpec, Output, Source, render};
+use dataset::decode::{DecodeLimits, decode_bytes};
+use dataset::scenes::{World, scene};
+use dataset::{Annotation, Image};
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+const INPUT: (u32, u32) = (256, 256);
+
+fn main() {
+    let tiny = std::env::args().any(|argument| argument == "--test");
+    let world = World { seed: 7, classes: 6, label_skew: 0.5, feature_shift: 0.5, concept_shift: 0.0 };
+    let site = world.site(0);
+    let photos: Vec<(Image, Vec<Annotation>)> = (0..4).map(|index| scene(&site, index, (640, 480))).collect();
+    let sources: Vec<Source<'_>> = photos
+        .iter()
+        .map(|(image, annotations)| Source { image, annotations, frame: (image.width(), image.height()) })
+        .collect();
+
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut pixels = vec![0.0_f32; INPUT.0 as usize * INPUT.1 as usize * 3];
+    let cases = [
+        ("render_letterbox_256_from_640x480", AugmentSpec::none(), 1),
+        ("render_augmented_256_from_640x480", AugmentSpec::default(), 1),
+        ("render_mosaic_256_from_640x480", AugmentSpec::default(), 4),
+    ];
+    for (name, spec, count) in cases {
+        let rate = rate(tiny, |turn| {
+            let first = turn % sources.len();
+            let chosen = if count == 4 { &sources[..] } else { &sources[first..=first] };
+            black_box(render(chosen, &spec, INPUT, &mut rng, Output::Normalised(&mut pixels)));
+        });
+        println!("figure {name} {rate:.0} images/s");
+    }
+
+    let jpegs: Vec<Vec<u8>> = photos.iter().map(|(image, _)| jpeg(image)).collect();
+    let limits = DecodeLimits::default();
+    let rate_decode = rate(tiny, |turn| {
+        let decoded = decode_bytes(&jpegs[turn % jpegs.len()], &limits);
+        assert!(black_box(decoded).is_ok());
+    });
+    println!("figure decode_jpeg_640x480 {rate_decode:.0} images/s");
+
+    let rate_scenes = rate(tiny, |turn| {
+        black_box(scene(&site, turn as u64, (160, 120)));
+    });
+    println!("figure scenes_160x120 {rate_scenes:.0} scenes/s");
+}
+
+/// Calls per second: the best of three runs of half a second, after a warm-up.
+fn rate(tiny: bool, mut call: impl FnMut(usize)) -> f64 {
+    call(0);
+    if tiny {
+        return 0.0;
+    }
+    let mut best: f64 = 0.0;
+    for _ in 0..3 {
+        let start = Instant::now();
+        let mut calls = 0;
+        while start.elapsed() < Duration::from_millis(500) {
+            call(calls);
+            calls += 1;
+        }
+        best = best.max(calls as f64 / start.elapsed().as_secs_f64());
+    }
+    best
+}
+
+fn jpeg(image: &Image) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut bytes, 92);
+    let result = encoder.write_image(image.pixels(), image.width(), image.height(), ExtendedColorType::Rgb8);
+    assert!(result.is_ok(), "a picture can be encoded");
+    bytes
+}

@@ -14,6 +14,9 @@ use crate::sample::{Annotation, Dataset, ImageSource, Sample};
 /// How far a box may reach over the edge without mention, in pixels: tools differ by one in where pixels begin.
 const EDGE_TOLERANCE: f64 = 1.5;
 
+/// Boxes with a thinner side are worth a look, in pixels.
+const SIDE_MIN: f32 = 2.0;
+
 pub(crate) fn assemble(
     folder: &Folder,
     raw: RawDataset,
@@ -59,14 +62,14 @@ fn sample(
     for raw in item.boxes.into_iter().flatten() {
         let Some(class) = classes.index(&raw, &item.label, problems)? else { continue };
         match clip(&raw, header) {
-            Ok((bbox, cut)) => {
+            Ok((bbox, doubt)) => {
                 let annotation = Annotation { class, bbox, ignore: raw.ignore };
                 if !seen.insert((class, bbox.map(f32::to_bits), raw.ignore)) {
                     let class = classes.names[class as usize].clone();
                     problems.push(&item.label, raw.line, Trouble::BoxRepeated { class });
                     continue;
                 }
-                if let Some(trouble) = cut {
+                if let Some(trouble) = doubt {
                     problems.push(&item.label, raw.line, trouble);
                 }
                 annotations.push(annotation);
@@ -124,8 +127,13 @@ fn clip(raw: &RawBox, header: Header) -> Result<([f32; 4], Option<Trouble>), Tro
         });
     }
     let moved = corners.iter().zip(inside).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    let cut = (moved > EDGE_TOLERANCE).then_some(Trouble::BoxCut { corners, width, height });
-    Ok((bbox, cut))
+    let doubt = if moved > EDGE_TOLERANCE {
+        Some(Trouble::BoxCut { corners, width, height })
+    } else {
+        let [width, height] = [bbox[2] - bbox[0], bbox[3] - bbox[1]];
+        (width.min(height) < SIDE_MIN).then_some(Trouble::BoxTiny { width, height })
+    };
+    Ok((bbox, doubt))
 }
 
 /// Class indices of the labels to class indices of the data set.

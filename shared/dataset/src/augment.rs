@@ -161,8 +161,8 @@ pub enum Output<'a> {
 /// its frame, inside its edges.
 ///
 /// A box whose visible part is below [`AugmentSpec::min_visibility`], or thinner than a pixel, comes back as ignored;
-/// one that is not visible at all is gone. Where a zoom cuts the image, one box drawn at random stays whole if it
-/// fits, so that zooming does not produce empty images. All randomness comes from `rng`, a fixed number of draws for
+/// one that is not visible at all is gone. Where a shifted zoom cuts the image, one box drawn at random stays whole if
+/// it fits, so that zooming does not produce empty images. All randomness comes from `rng`, a fixed number of draws for
 /// each source. With fewer than four sources the first is rendered alone; without any the input is all padding.
 ///
 /// # Panics

@@ -48,8 +48,11 @@ pub(crate) struct Reader {
     /// The label files of this format in a folder; none if it is another format.
     pub(crate) evidence: fn(&Folder) -> Vec<PathBuf>,
     /// Reads the label files, of one split if one is asked for.
-    pub(crate) read: fn(&Folder, &[PathBuf], Option<&str>) -> Result<RawDataset, OpenError>,
+    pub(crate) read: Read,
 }
+
+/// From a folder, the label files found in it and a split to what they say.
+type Read = fn(&Folder, &[PathBuf], Option<&str>) -> Result<RawDataset, OpenError>;
 
 /// What the label files say, before any image is looked at.
 #[derive(Default)]

@@ -11,8 +11,11 @@ pub mod augment;
 pub mod cache;
 pub mod check;
 pub mod decode;
+#[cfg(test)]
+mod fixtures;
 mod folder;
 mod format;
+mod holdout;
 mod image;
 mod open;
 pub mod partition;

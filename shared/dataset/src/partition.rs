@@ -10,11 +10,10 @@ use serde_json::{Map, Value};
 
 mod by_site;
 mod dirichlet;
-mod holdout;
 mod iid;
 mod quantity;
 
-pub use holdout::{Holdout, split_holdout};
+pub use crate::holdout::{Holdout, split_holdout};
 
 /// Every scheme. To add one: one file in `partition/`, one line here.
 pub static REGISTRY: &[Entry] = &[iid::ENTRY, dirichlet::ENTRY, quantity::ENTRY, by_site::ENTRY];

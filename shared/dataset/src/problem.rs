@@ -136,6 +136,14 @@ pub enum Trouble {
         /// Image height in pixels.
         height: u32,
     },
+    /// The box is thinner than an object can be seen; it is kept.
+    #[error("box of {width} by {height} pixels: a slip of the mouse?")]
+    BoxTiny {
+        /// Width in pixels.
+        width: f32,
+        /// Height in pixels.
+        height: f32,
+    },
     /// The same box of the same class appears twice in an image; one is kept.
     #[error("the same box of class {class:?} appears twice, one is kept")]
     BoxRepeated {
@@ -178,6 +186,7 @@ impl Trouble {
     pub fn severity(&self) -> Severity {
         match self {
             Self::BoxCut { .. }
+            | Self::BoxTiny { .. }
             | Self::BoxRepeated { .. }
             | Self::RepeatedClass { .. }
             | Self::SizeMismatch { .. }
@@ -203,6 +212,7 @@ impl Trouble {
             Self::BoxEmpty { .. } => "box-empty",
             Self::BoxOutside { .. } => "box-outside",
             Self::BoxCut { .. } => "box-cut",
+            Self::BoxTiny { .. } => "box-tiny",
             Self::BoxRepeated { .. } => "box-repeated",
             Self::SizeMismatch { .. } => "size-mismatch",
             Self::RotationDoubt { .. } => "rotation-doubt",

@@ -77,8 +77,8 @@ pub(super) struct Jitter {
     mirrored: [bool; 2],
     /// Where in the free range the image lies, 0..1 in x and y.
     at: [f32; 2],
-    /// Which box is kept whole, 0..1 of the list.
-    focus: f32,
+    /// Which box is kept whole, 0..1 of the list; none if the image is to lie in the middle.
+    focus: Option<f32>,
 }
 
 impl Jitter {
@@ -89,7 +89,7 @@ impl Jitter {
             zoom: scale[0] + (scale[1] - scale[0]) * draws[0],
             mirrored: [draws[1] < spec.horizontal_flip, draws[2] < spec.vertical_flip],
             at,
-            focus: draws[5],
+            focus: spec.shift.then_some(draws[5]),
         }
     }
 
@@ -97,15 +97,14 @@ impl Jitter {
         let frame = [source.frame.0 as f32, source.frame.1 as f32];
         let gain = fit(source.frame, input) * self.zoom;
         let counted = || source.annotations.iter().filter(|a| !a.ignore);
-        let number = (self.focus * counted().count() as f32) as usize;
-        let focus = counted().nth(number).map(|a| a.bbox);
+        let focus = self.focus.and_then(|draw| counted().nth((draw * counted().count() as f32) as usize));
         let mut placement = Placement { gain: [gain; 2], shift: [0.0; 2] };
         for axis in 0..2 {
             let (begin, end) = tile.range(axis);
             let room = (end - begin) as f32 - gain * frame[axis];
             // With room to spare the image lies anywhere inside the tile; else the tile lies anywhere inside it.
             let (mut low, mut high) = (room.min(0.0), room.max(0.0));
-            if let (Some(bbox), true) = (focus, room < 0.0) {
+            if let (Some(Annotation { bbox, .. }), true) = (focus, room < 0.0) {
                 let (from, to) = if self.mirrored[axis] {
                     (frame[axis] - bbox[axis + 2], frame[axis] - bbox[axis])
                 } else {

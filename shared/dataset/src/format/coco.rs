@@ -114,13 +114,11 @@ impl Flag {
 }
 
 fn evidence(folder: &Folder) -> Vec<PathBuf> {
-    let mut looked_into = 0;
     let mut found = Vec::new();
-    for file in folder.ending(&["json"]) {
-        if looked_into == SNIFF_FILES_MAX && found.is_empty() {
+    for (number, file) in folder.ending(&["json"]).enumerate() {
+        if number == SNIFF_FILES_MAX && found.is_empty() {
             break;
         }
-        looked_into += 1;
         if has_keys(&folder.root.join(file)) {
             found.push(file.to_path_buf());
         }
@@ -322,3 +320,6 @@ impl<'a> Lines<'a> {
         1 + self.breaks.partition_point(|&at| at < offset)
     }
 }
+
+#[cfg(test)]
+mod tests;

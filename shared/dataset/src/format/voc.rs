@@ -249,3 +249,6 @@ fn add_unlabelled(
         Some(Listed::Files(_)) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

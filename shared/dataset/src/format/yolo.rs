@@ -29,17 +29,17 @@ fn evidence(folder: &Folder) -> Vec<PathBuf> {
     let labels: Vec<PathBuf> = pairs(folder).into_iter().filter_map(|(_, label)| label).collect();
     let texts = labels.iter().take(SNIFF_FILES_MAX).map(|label| read_text(folder, label));
     // Captions and licences also end in .txt.
-    let mut numbers = 0;
-    let mut filled = 0;
+    let is_label =
+        |line: &str| [false, true].iter().any(|&pose| matches!(parse_line(line, pose), Ok(Some(_))));
+    let mut numbers = false;
+    let mut filled = false;
     for text in texts.flatten().filter(|text| !text.trim().is_empty()) {
-        filled += 1;
-        numbers += usize::from(
-            text.lines().any(|line| parse_line(line, false).is_ok_and(|parsed| parsed.is_some())),
-        );
+        filled = true;
+        numbers |= text.lines().any(is_label);
     }
     let only_negatives =
-        filled == 0 && !labels.is_empty() && class_names(folder).is_ok_and(|names| names.is_some());
-    if numbers > 0 || only_negatives { labels } else { Vec::new() }
+        !filled && !labels.is_empty() && class_names(folder).is_ok_and(|names| names.is_some());
+    if numbers || only_negatives { labels } else { Vec::new() }
 }
 
 /// Every image with its label file, if it has one.

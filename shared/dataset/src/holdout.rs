@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::SampleTraits;
+use crate::partition::SampleTraits;
 
 /// Two disjoint lists of ascending indices that together hold every sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
