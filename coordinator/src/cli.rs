@@ -8,7 +8,12 @@ use serde::de::DeserializeOwned;
 
 /// Trains a detector with devices that keep their images.
 #[derive(Debug, Parser)]
-#[command(name = "coordinator", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(
+    name = "coordinator",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     /// What to do; without it: serve.
     #[command(subcommand)]

@@ -3,7 +3,7 @@
 //! ```text
 //! fovea.json            what the folder is
 //! lock                  held by the process that uses it
-//! authority.pem .key    the certificate authority
+//! authority.pem         certificate and key of the certificate authority
 //! tokens/               invitations: one file per token, named by the hash of its secret
 //! journal               what happened, append-only: the truth
 //! blobs/                versions, named by the hash of their bytes

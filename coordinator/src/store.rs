@@ -167,6 +167,12 @@ pub trait Store: Send {
     /// # Errors
     /// The index fails.
     fn enrolled(&self, client: &ClientId) -> Result<Option<Enrolled>, StoreError>;
+
+    /// Whether any client is enrolled.
+    ///
+    /// # Errors
+    /// The index fails.
+    fn has_clients(&self) -> Result<bool, StoreError>;
 }
 
 /// Entries of a journal, in order.

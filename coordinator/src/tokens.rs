@@ -6,7 +6,6 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use identity::{Fingerprint, IdentityError, Secret, Token};
@@ -70,7 +69,6 @@ struct Use {
 #[derive(Debug)]
 pub struct Tokens {
     folder: StateFolder,
-    changing: Mutex<()>,
 }
 
 impl Tokens {
@@ -80,7 +78,7 @@ impl Tokens {
     /// The folder cannot be made.
     pub fn open(folder: &StateFolder) -> Result<Self, StateError> {
         folder.make(FOLDER)?;
-        Ok(Self { folder: folder.clone(), changing: Mutex::new(()) })
+        Ok(Self { folder: folder.clone() })
     }
 
     /// A new token for `uses` devices within `ttl`.
@@ -107,14 +105,12 @@ impl Tokens {
     /// # Errors
     /// Unknown, expired or used tokens, and whatever `name` says.
     pub fn redeem<E: From<TokenRefusal>>(
-        &self,
+        &mut self,
         secret: &Secret,
         request: &[u8],
         now: SystemTime,
         name: impl FnOnce(&Digest) -> Result<ClientId, E>,
     ) -> Result<ClientId, E> {
-        // A panic while holding the lock cannot have left half a file.
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let hash = secret.hash();
         let mut file = self.read(&hash)?.ok_or(TokenRefusal::Unknown)?;
         let request = Digest::of(&[request]);
@@ -189,7 +185,12 @@ mod tests {
         (root, tokens)
     }
 
-    fn redeem(tokens: &Tokens, token: &Token, request: &str, now: SystemTime) -> Result<ClientId, String> {
+    fn redeem(
+        tokens: &mut Tokens,
+        token: &Token,
+        request: &str,
+        now: SystemTime,
+    ) -> Result<ClientId, String> {
         let name = |_: &Digest| Ok(ClientId::new(format!("client-{request}")).unwrap());
         let redeemed: Result<_, TokenRefusal> = tokens.redeem(&token.secret, request.as_bytes(), now, name);
         redeemed.map_err(|refusal| refusal.to_string())
@@ -197,36 +198,36 @@ mod tests {
 
     #[test]
     fn a_token_works_as_often_and_as_long_as_it_says() {
-        let (_root, tokens) = tokens();
+        let (_root, mut tokens) = tokens();
         let (now, authority) = (SystemTime::now(), Fingerprint::of(b"x"));
         let once = tokens.create(authority, now, MINUTE, 1).unwrap();
         let twice = tokens.create(authority, now, MINUTE, 2).unwrap();
         let used = "the token has been used: ask for a new one (coordinator token create)";
         let expired = "the token has expired: ask for a new one (coordinator token create)";
 
-        assert_eq!(redeem(&tokens, &once, "a", now).unwrap().as_str(), "client-a");
-        assert_eq!(redeem(&tokens, &once, "b", now).unwrap_err(), used);
-        assert!(redeem(&tokens, &twice, "a", now).is_ok());
-        assert_eq!(redeem(&tokens, &twice, "b", now + MINUTE).unwrap_err(), expired);
-        assert!(redeem(&tokens, &twice, "b", now).is_ok());
-        assert_eq!(redeem(&tokens, &twice, "c", now).unwrap_err(), used);
+        assert_eq!(redeem(&mut tokens, &once, "a", now).unwrap().as_str(), "client-a");
+        assert_eq!(redeem(&mut tokens, &once, "b", now).unwrap_err(), used);
+        assert!(redeem(&mut tokens, &twice, "a", now).is_ok());
+        assert_eq!(redeem(&mut tokens, &twice, "b", now + MINUTE).unwrap_err(), expired);
+        assert!(redeem(&mut tokens, &twice, "b", now).is_ok());
+        assert_eq!(redeem(&mut tokens, &twice, "c", now).unwrap_err(), used);
     }
 
     /// A device whose answer was lost asks again with the same key, even after the token has expired.
     #[test]
     fn the_same_request_gets_the_same_name_again() {
-        let (_root, tokens) = tokens();
+        let (_root, mut tokens) = tokens();
         let now = SystemTime::now();
         let token = tokens.create(Fingerprint::of(b"x"), now, MINUTE, 1).unwrap();
-        let first = redeem(&tokens, &token, "a", now).unwrap();
-        assert_eq!(redeem(&tokens, &token, "a", now + 10 * MINUTE).unwrap(), first);
+        let first = redeem(&mut tokens, &token, "a", now).unwrap();
+        assert_eq!(redeem(&mut tokens, &token, "a", now + 10 * MINUTE).unwrap(), first);
     }
 
     #[test]
     fn a_guess_is_a_wrong_token() {
-        let (_root, tokens) = tokens();
+        let (_root, mut tokens) = tokens();
         let guess = Token { secret: Secret::generate().unwrap(), authority: Fingerprint::of(b"x") };
-        assert!(redeem(&tokens, &guess, "a", SystemTime::now()).unwrap_err().starts_with("wrong token"));
+        assert!(redeem(&mut tokens, &guess, "a", SystemTime::now()).unwrap_err().starts_with("wrong token"));
     }
 
     #[test]
@@ -261,11 +262,11 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_named() {
-        let (root, tokens) = tokens();
+        let (root, mut tokens) = tokens();
         let now = SystemTime::now();
         let token = tokens.create(Fingerprint::of(b"x"), now, MINUTE, 1).unwrap();
         let path = root.path().join(FOLDER).join(format!("{}.json", token.secret.hash()));
         fs::write(path, b"{").unwrap();
-        assert!(redeem(&tokens, &token, "a", now).unwrap_err().contains(".json: damaged: "));
+        assert!(redeem(&mut tokens, &token, "a", now).unwrap_err().contains(".json: damaged: "));
     }
 }

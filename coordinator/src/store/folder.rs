@@ -121,4 +121,8 @@ impl Store for FolderStore {
     fn enrolled(&self, client: &ClientId) -> Result<Option<Enrolled>, StoreError> {
         self.index.enrolled(client)
     }
+
+    fn has_clients(&self) -> Result<bool, StoreError> {
+        self.index.has_clients()
+    }
 }

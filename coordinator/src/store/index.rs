@@ -85,6 +85,10 @@ impl Index {
         value.map(|value| parse(&value)).transpose()
     }
 
+    pub(super) fn has_clients(&self) -> Result<bool, StoreError> {
+        self.db.scan_prefix([CLIENT]).next().transpose().map(|first| first.is_some()).map_err(failed)
+    }
+
     fn scan<T: DeserializeOwned>(&self, letter: u8) -> Result<BTreeMap<u32, T>, StoreError> {
         let mut found = BTreeMap::new();
         for entry in self.db.scan_prefix([letter]) {

@@ -76,4 +76,8 @@ impl Store for MemoryStore {
         };
         Ok(self.held().entries.iter().find_map(of_client))
     }
+
+    fn has_clients(&self) -> Result<bool, StoreError> {
+        Ok(self.held().entries.iter().any(|entry| matches!(entry, Entry::Enrolled(_))))
+    }
 }

@@ -53,6 +53,7 @@ fn entries(store: &dyn Store) -> Vec<Entry> {
 fn check_promises(store: &mut dyn Store) {
     assert!(entries(store).is_empty());
     assert_eq!(store.enrolled(&client("a")).unwrap(), None);
+    assert!(!store.has_clients().unwrap());
     let blob = store.put(b"weights").unwrap();
     assert_eq!(store.put(b"weights").unwrap(), blob);
     assert_eq!(store.get(&blob).unwrap(), b"weights");
@@ -63,6 +64,7 @@ fn check_promises(store: &mut dyn Store) {
     assert_eq!(entries(store), appended);
     assert_eq!(store.enrolled(&client("a")).unwrap().unwrap().at_unix_s, 5);
     assert_eq!(store.enrolled(&client("ab")).unwrap(), None);
+    assert!(store.has_clients().unwrap());
     assert_eq!(store.versions().unwrap().into_iter().collect::<Vec<_>>(), [(Version(0), later)]);
     assert!(store.reports().unwrap().is_empty());
     store.keep_only(&BTreeSet::from([later])).unwrap();

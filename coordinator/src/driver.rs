@@ -1,0 +1,251 @@
+//! The loop: what happened goes to the core, what the core asks is performed, in order.
+//!
+//! One task owns the core, the sessions and the uploads that wait for receipts, so nothing here is locked. Work that takes long
+//! (making a model, scoring) runs beside the loop and comes back as an event; writing to the store is waited for, because
+//! nothing after a journal record may be performed before it is durable.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use coordinator_core::{Admission, Coordinator, Effect, Event};
+use params::Digest;
+use protocol::id::ClientId;
+use protocol::message::{Receipt, ToClient};
+use protocol::plan::ModelSpec;
+use protocol::time::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use tonic::Status;
+use wire::status::CallError;
+
+use crate::learning::Learning;
+use crate::meter::{Meter, Reading};
+use crate::output::Output;
+use crate::snapshots::Snapshots;
+use crate::store::Entry;
+use crate::{Error, SharedStore};
+
+mod ending;
+mod input;
+mod publish;
+mod recovery;
+
+pub use ending::End;
+pub(crate) use input::{Input, Session};
+pub(crate) use recovery::recover;
+
+/// What the driver works with.
+pub(crate) struct Driver {
+    pub(crate) core: Coordinator,
+    /// When the core's time began.
+    pub(crate) started: Instant,
+    pub(crate) store: SharedStore,
+    pub(crate) learning: Arc<dyn Learning>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) admission: watch::Sender<Arc<Admission>>,
+    pub(crate) output: Output,
+    pub(crate) meter: Arc<Meter>,
+    /// For work that is done beside the loop.
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) sessions: BTreeMap<ClientId, Session>,
+    /// Uploads that wait for the receipt of a payload.
+    pub(crate) uploads: BTreeMap<(ClientId, Digest), Vec<oneshot::Sender<Receipt>>>,
+    pub(crate) reported: Reading,
+    pub(crate) ended: Option<End>,
+}
+
+impl Driver {
+    /// Runs until the run ends, or `stop` asks for it and the round is settled.
+    pub(crate) async fn run(
+        mut self,
+        first: Vec<Effect>,
+        mut inputs: mpsc::Receiver<Input>,
+        mut stop: Stop,
+    ) -> Result<End, Error> {
+        self.perform_all(first).await?;
+        while self.ended.is_none() {
+            let deadline = self.deadline();
+            let input = tokio::select! {
+                biased;
+                () = stop.asked() => {
+                    self.output.stopping(&self.core.status());
+                    Input::Core(Event::Stop)
+                }
+                Some(input) = inputs.recv() => input,
+                () = sleep_until(deadline) => Input::Core(Event::Tick),
+            };
+            self.take(input).await?;
+        }
+        let Some(end) = self.ended.clone() else { unreachable!("the loop ends with an end") };
+        let end = End { stopped: stop.was_asked(), ..end };
+        self.finish(&end).await?;
+        if end.complete {
+            self.farewell(&mut inputs, &mut stop).await?;
+        } else {
+            self.sessions.values().for_each(|session| session.end(CallError::Stopping));
+        }
+        Ok(end)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let (at, reason) = self.core.deadline()?;
+        tracing::trace!(reason, "waiting");
+        Some(self.started + at.since_start())
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::START + self.started.elapsed()
+    }
+
+    /// Takes in one input, and whatever follows from it.
+    async fn take(&mut self, input: Input) -> Result<(), Error> {
+        let mut events = VecDeque::from_iter(self.event_of(input)?);
+        while let Some(event) = events.pop_front() {
+            let (now, mut effects) = (self.now(), Vec::new());
+            self.core.handle(now, event, &mut effects);
+            // Before the effects: an upload that answers an instruction must meet the round that gave it.
+            self.admission.send_replace(self.core.admission());
+            events.extend(self.perform_all(effects).await?);
+            self.output.status(&self.core.status());
+        }
+        Ok(())
+    }
+
+    /// What the core hears of an input.
+    fn event_of(&mut self, input: Input) -> Result<Option<Event>, Error> {
+        Ok(match input {
+            Input::Core(event) => Some(event),
+            Input::Opened { client, hello, session } => {
+                if let Some(before) = self.sessions.insert(client.clone(), session) {
+                    before.end(CallError::Replaced);
+                }
+                Some(Event::Connected { client, hello })
+            }
+            Input::Closed { client, session } => {
+                // Only if it has not been replaced.
+                let current = self.sessions.get(&client).is_some_and(|current| current.number() == session);
+                current.then(|| self.sessions.remove(&client)).map(|_| Event::Disconnected { client })
+            }
+            Input::Said { client, message } => input::event_of_message(client, message),
+            Input::Uploaded { client, header, update, answer } => {
+                self.uploads.entry((client.clone(), header.payload_digest)).or_default().push(answer);
+                Some(Event::Uploaded { client, header, update })
+            }
+            Input::Failed(reason) => return Err(Error::Run(reason)),
+        })
+    }
+
+    /// Performs effects in order; the events that follow at once.
+    async fn perform_all(&mut self, effects: Vec<Effect>) -> Result<Vec<Event>, Error> {
+        let mut events = Vec::new();
+        let mut effects = effects.into_iter().peekable();
+        while let Some(effect) = effects.next() {
+            if let Effect::Journal(record) = effect {
+                // Records in a row share one append.
+                let mut entries = vec![Entry::Record(record)];
+                while let Some(Effect::Journal(record)) =
+                    effects.next_if(|next| matches!(next, Effect::Journal(_)))
+                {
+                    entries.push(Entry::Record(record));
+                }
+                self.append(entries).await?;
+            } else {
+                events.extend(self.perform(effect).await?);
+            }
+        }
+        Ok(events)
+    }
+
+    async fn perform(&mut self, effect: Effect) -> Result<Option<Event>, Error> {
+        match effect {
+            Effect::Journal(record) => self.append(vec![Entry::Record(record)]).await?,
+            Effect::Initialise { spec, seed } => self.initialise(spec, seed),
+            Effect::Publish(published) => self.publish(published).await?,
+            Effect::Send { client, instruction } => return Ok(self.send(client, &instruction)),
+            Effect::Receipt { client, payload, receipt } => {
+                let waiting = self.uploads.remove(&(client, payload)).unwrap_or_default();
+                // One whose connection broke asks again, and gets the same receipt.
+                waiting.into_iter().for_each(|answer| drop(answer.send(receipt.clone())));
+            }
+            Effect::Score { spec, published } => self.score(spec, published),
+            Effect::Report(report) => self.report(*report).await?,
+            Effect::Notice(line) => self.output.notice(&line),
+            Effect::Halt { reason, complete } => {
+                self.ended = Some(End { reason, complete, stopped: false });
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives an instruction to the client's session. A client that does not take its instructions is as good as gone.
+    fn send(&mut self, client: ClientId, instruction: &ToClient) -> Option<Event> {
+        let session = self.sessions.get(&client)?;
+        tracing::debug!(%client, ?instruction, "instruction");
+        if !session.send(wire::encode::to_client(instruction)) {
+            tracing::debug!(%client, "the session does not take instructions any more");
+            self.sessions.remove(&client);
+            return Some(Event::Disconnected { client });
+        }
+        if matches!(instruction, ToClient::Refused { .. }) {
+            // The core never took it in.
+            self.sessions.remove(&client);
+        }
+        None
+    }
+
+    async fn append(&self, entries: Vec<Entry>) -> Result<(), Error> {
+        self.with_store(move |store| store.append(&entries)).await
+    }
+
+    fn initialise(&mut self, spec: ModelSpec, seed: u64) {
+        self.output.started(self.core.config(), &spec);
+        let (learning, inputs) = (self.learning.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let made = spawn_blocking(move || learning.initial(&spec, seed)).await;
+            let input = match made {
+                Ok(Ok(initial)) => Input::Core(Event::Initialised { initial }),
+                Ok(Err(reason)) => Input::Failed(reason),
+                Err(error) => Input::Failed(format!("making the model failed: {error}")),
+            };
+            let _ = inputs.send(input).await;
+        });
+    }
+}
+
+/// The operator's wish to stop, told once.
+pub(crate) struct Stop {
+    wish: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Stop {
+    pub(crate) fn new(wish: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { wish: Some(Box::pin(wish)) }
+    }
+
+    /// Waits for the wish; forever, once it was told.
+    async fn asked(&mut self) {
+        match &mut self.wish {
+            Some(wish) => wish.as_mut().await,
+            None => std::future::pending().await,
+        }
+        self.wish = None;
+    }
+
+    fn was_asked(&self) -> bool {
+        self.wish.is_none()
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Why a session ends, for its client.
+fn status(error: CallError) -> Status {
+    Status::from(error)
+}

@@ -1,0 +1,67 @@
+//! Versions and reports: stored durably, then served and shown.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use coordinator_core::{Event, Published, RoundReport};
+use protocol::plan::ModelSpec;
+use tokio::task::spawn_blocking;
+
+use super::{Driver, Input};
+use crate::limits::VERSIONS_MAX;
+use crate::snapshots::Snapshot;
+use crate::store::{Entry, Store, StoreError};
+use crate::{Error, locked};
+
+impl Driver {
+    /// Stores a version, then serves it.
+    pub(super) async fn publish(&mut self, published: Arc<Published>) -> Result<(), Error> {
+        let version = published.version;
+        let snapshot = self
+            .with_store(move |store| {
+                let blob = store.put(&published.encode())?;
+                store.append(&[Entry::Version { version: published.version, blob }])?;
+                let versions = store.versions()?;
+                let kept: BTreeSet<_> = versions.into_values().rev().take(VERSIONS_MAX).collect();
+                store.keep_only(&kept)?;
+                Ok(Snapshot::of(&published))
+            })
+            .await?;
+        tracing::info!(%version, bytes = snapshot.bytes.len(), "published");
+        self.snapshots.put(version, snapshot);
+        Ok(())
+    }
+
+    /// Scores a version beside the loop.
+    pub(super) fn score(&self, spec: ModelSpec, published: Arc<Published>) {
+        let (learning, inputs) = (self.learning.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let version = published.version;
+            let scored = spawn_blocking(move || learning.score(&spec, &published)).await;
+            let score = scored.unwrap_or_else(|error| Err(format!("scoring failed: {error}")));
+            let _ = inputs.send(Input::Core(Event::Scored { version, score })).await;
+        });
+    }
+
+    /// Completes a report with what was measured, stores it and shows it.
+    pub(super) async fn report(&mut self, mut report: RoundReport) -> Result<(), Error> {
+        let reading = self.meter.read();
+        let on_wire = reading.since(self.reported);
+        self.reported = reading;
+        report.wire_uplink_bytes = Some(on_wire.received);
+        report.wire_downlink_bytes = Some(on_wire.sent);
+        self.append(vec![Entry::Report(Box::new(report.clone()))]).await?;
+        self.output.round(&report)
+    }
+
+    /// Does something with the store where blocking is allowed.
+    pub(super) async fn with_store<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = self.store.clone();
+        let done = spawn_blocking(move || act(&mut **locked(&store))).await;
+        let done = done.map_err(|error| Error::Run(format!("writing to the store failed: {error}")))?;
+        done.map_err(Error::Store)
+    }
+}

@@ -1,0 +1,141 @@
+//! What settings imply, before anybody waits for it: bytes per round, and memory.
+
+use std::fmt::Write;
+
+use codec::snapshot::encode_snapshot;
+use coordinator_core::InitialModel;
+use params::{Canonical, Layout, Scope};
+use protocol::plan::{ModelSpec, UplinkPlan};
+use protocol::randomness::{Purpose, stream};
+use serde_json::json;
+use std::sync::Arc;
+
+use crate::Error;
+use crate::config::Config;
+use crate::learning::Learning;
+use crate::limits::{SNAPSHOTS_MAX, VERSIONS_MAX};
+use crate::output::bytes;
+
+/// Classes that are reckoned with while nobody knows how many there will be.
+const CLASSES_ASSUMED: usize = 10;
+
+/// Figures of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Implications {
+    /// Classes reckoned with.
+    pub classes: usize,
+    /// Weights that all train together.
+    pub shared_values: usize,
+    /// An update as dense f32, bytes.
+    pub dense_bytes: u64,
+    /// An update as it is sent, bytes (of random values: a real one differs by some percent).
+    pub update_bytes: u64,
+    /// A version as it is fetched, bytes.
+    pub snapshot_bytes: u64,
+    /// Clients reckoned with per round.
+    pub clients: u64,
+    /// Memory of the coordinator besides scoring, bytes; it does not grow with the number of clients.
+    pub memory_bytes: u64,
+    /// Space for versions in the state folder, bytes.
+    pub versions_bytes: u64,
+}
+
+/// Works the figures out, by making a model and encoding an update.
+///
+/// # Errors
+/// A preset that does not exist, weights to start from that do not fit.
+pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Error> {
+    let settings = config.run.settings();
+    learning.knows(&settings.preset).map_err(Error::Usage)?;
+    let assumed = || (1..=CLASSES_ASSUMED).map(|number| format!("class {number}")).collect();
+    let classes = settings.classes.clone().unwrap_or_else(assumed);
+    let spec = ModelSpec { preset: settings.preset.clone(), classes };
+    let InitialModel { layout, shared, statistics } =
+        learning.initial(&spec, settings.seed).map_err(Error::Usage)?;
+    let shared_layout = Arc::new(layout.of_scope(Scope::Shared));
+    let update_bytes = update_bytes(&shared_layout, &settings.uplink, settings.seed)?;
+    let model = Canonical::from_values(shared_layout.clone(), &shared);
+    let model = model.map_err(|error| Error::Usage(error.to_string()))?;
+    let snapshot_bytes = encode_snapshot(&model, &statistics).len() as u64;
+    let values = shared.len() as u64;
+    let clients = settings.cohort.unwrap_or(settings.min_clients).into();
+    // Sums 8, ticks 4 (the version and its successor), optimiser state up to 4, the stored form while it is written 8.
+    let memory_bytes = values * (8 + 2 * 4 + 4 + 8) + SNAPSHOTS_MAX as u64 * snapshot_bytes;
+    Ok(Implications {
+        classes: spec.classes.len(),
+        shared_values: shared.len(),
+        dense_bytes: 4 * values,
+        update_bytes,
+        snapshot_bytes,
+        clients,
+        memory_bytes,
+        versions_bytes: VERSIONS_MAX as u64 * 8 * values,
+    })
+}
+
+/// An update of random values as long as the plan's codec makes it.
+fn update_bytes(layout: &Layout, uplink: &UplinkPlan, seed: u64) -> Result<u64, Error> {
+    let UplinkPlan { density, floor, value_bits, .. } = *uplink;
+    let settings = codec::Settings { density, floor, value_bits, ..codec::Settings::default() };
+    let refuse = |error: String| Error::Usage(error);
+    let codec = codec::build(&uplink.codec, &settings).map_err(|error| refuse(error.to_string()))?;
+    let mut rng = stream(seed, None, None, Purpose::World);
+    let values: Vec<f32> = std::iter::repeat_with(|| heavy_tailed(&mut rng)).take(layout.len()).collect();
+    let encoded = codec.encode(layout, &values).map_err(|error| refuse(error.to_string()))?;
+    Ok(encoded.payload.len() as u64)
+}
+
+/// A few large values among many small ones, as weights move.
+fn heavy_tailed(rng: &mut impl rand::Rng) -> f32 {
+    let uniform = (rng.next_u32() as f32 / u32::MAX as f32).mul_add(2.0, -1.0);
+    1e-3 * uniform.powi(3)
+}
+
+/// The effective settings with what they imply, as a settings file (or as JSON, if the settings say so).
+///
+/// # Errors
+/// Those of [`of`].
+pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
+    let found = of(config, learning)?;
+    let Implications { clients, update_bytes, snapshot_bytes, dense_bytes, .. } = found;
+    let ratio = dense_bytes as f64 / update_bytes.max(1) as f64;
+    if config.settings.json {
+        return Ok(json!({
+            "settings": config.settings,
+            "run": config.run.run().to_string(),
+            "cautions": config.run.cautions(),
+            "implied": {
+                "classes": found.classes,
+                "shared_values": found.shared_values,
+                "dense_bytes": dense_bytes,
+                "update_bytes": update_bytes,
+                "snapshot_bytes": snapshot_bytes,
+                "uplink_bytes_per_round": clients * update_bytes,
+                "downlink_bytes_per_round": clients * snapshot_bytes,
+                "memory_bytes": found.memory_bytes,
+                "versions_bytes": found.versions_bytes,
+            },
+        })
+        .to_string());
+    }
+    let settings = toml::to_string(&config.settings).map_err(|error| Error::Usage(error.to_string()))?;
+    let mut text = settings;
+    let mut line = |line: String| drop(writeln!(text, "# {line}"));
+    line(String::new());
+    line(format!("run {}", config.run.run()));
+    let known = config.run.settings().classes.is_some();
+    let assumed = if known { "" } else { " (reckoned with; the first clients decide)" };
+    line(format!("classes            {}{assumed}", found.classes));
+    line(format!("shared parameters  {} ({} as f32)", found.shared_values, bytes(dense_bytes)));
+    line(format!("one update         about {} (1/{ratio:.0} of dense)", bytes(update_bytes)));
+    line(format!("one version        {}", bytes(snapshot_bytes)));
+    let (up, down) = (bytes(clients * update_bytes), bytes(clients * snapshot_bytes));
+    line(format!("a round            about {up} up, {down} down with {clients} clients"));
+    line(format!(
+        "memory             about {} besides scoring, however many clients",
+        bytes(found.memory_bytes)
+    ));
+    line(format!("disk               about {} for versions, and the updates", bytes(found.versions_bytes)));
+    config.run.cautions().into_iter().for_each(|caution| line(format!("caution: {caution}")));
+    Ok(text)
+}

@@ -1,0 +1,59 @@
+//! Every bound of the shell in one place, with its unit. Those of messages are in `protocol::limits`.
+
+use std::time::Duration;
+
+use protocol::limits::CLIENTS_MAX;
+
+/// Connections at a time; beyond, new ones are closed at once.
+pub const CONNECTIONS_MAX: usize = CLIENTS_MAX + CONNECTIONS_ANONYMOUS_MAX;
+/// Connections at a time without a client certificate: devices that enrol.
+pub const CONNECTIONS_ANONYMOUS_MAX: usize = 64;
+/// Time for a TLS handshake.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Life of a connection without a client certificate.
+pub const ANONYMOUS_TIME: Duration = Duration::from_secs(60);
+/// Pause before a wrong token is answered: a guesser gets one try a second per connection.
+pub const WRONG_TOKEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// HTTP/2 streams of one connection at a time: a session, a download, an upload, and room for retries.
+pub const STREAMS_MAX: u32 = 16;
+/// Requests of one connection at a time whose answer has not begun.
+pub const REQUESTS_MAX: usize = 8;
+/// Resets a client may cause before its connection is closed (rapid reset).
+pub const RESETS_MAX: usize = 20;
+/// Bytes of request headers.
+pub const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Flow-control window of a stream, bytes.
+pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// Flow-control window of a connection, bytes: larger, so that bulk data cannot hold up a session.
+pub const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// Time between HTTP/2 pings on an idle connection: keeps it open through hours of training, and finds dead ones.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Time for the answer to a ping; a device that trains on all cores may be slow.
+pub const PING_TIME: Duration = Duration::from_secs(20);
+
+/// Time for a session's hello, and for an upload's header.
+pub const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(30);
+/// Instructions that wait for a slow client; beyond, its session ends and it comes back.
+pub const INSTRUCTIONS_MAX: usize = 32;
+/// Inputs that wait for the driver; beyond, sessions and uploads wait.
+pub const INPUTS_MAX: usize = 1024;
+/// Chunks of a download that wait for the connection.
+pub const CHUNKS_MAX: usize = 2;
+/// Memory for uploads under way, KiB; beyond, uploads wait for their turn. Holds the largest update at least once.
+pub const UPLOADS_KIB_MAX: u32 = 512 << 10;
+/// Time for an upload beyond that which its length allows.
+pub const UPLOAD_TIME: Duration = Duration::from_secs(60);
+/// Slowest upload, bytes per second on average.
+pub const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
+
+/// Versions served; older ones are not asked for by any plan.
+pub const SNAPSHOTS_MAX: usize = 2;
+/// Versions kept in the store: should the newest be damaged, the one before it and the journal make it again.
+pub const VERSIONS_MAX: usize = 3;
+/// Time after the end of a run in which clients may fetch the last version.
+pub const FAREWELL_TIME: Duration = Duration::from_secs(60);
+/// Life of the token that is printed at the first start.
+pub const FIRST_TOKEN_TIME: Duration = Duration::from_secs(3600);
+
+const _: () = assert!((UPLOADS_KIB_MAX as usize) << 10 >= protocol::limits::UPDATE_BYTES_MAX);

@@ -1,0 +1,146 @@
+//! One run on parts that the caller brings.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use coordinator_core::RunConfig;
+use identity::Authority;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_rustls::rustls::ServerConfig;
+use tonic::transport::Server;
+use wire::grpc::{enrolment_server, federation_server};
+
+use crate::connection::{Incoming, accept};
+use crate::driver::{Driver, End, Stop, recover};
+use crate::grpc::{EnrolmentService, FederationService};
+use crate::learning::Learning;
+use crate::limits::{
+    CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, INPUTS_MAX, PING_INTERVAL, PING_TIME, REQUESTS_MAX,
+    RESETS_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX,
+};
+use crate::meter::Meter;
+use crate::output::Output;
+use crate::snapshots::{Snapshot, Snapshots};
+use crate::store::Store;
+use crate::tokens::Tokens;
+use crate::{Error, SharedStore};
+
+/// What a coordinator is made of.
+pub struct Parts {
+    /// What must survive.
+    pub store: Box<dyn Store>,
+    /// Makes, scores and saves models.
+    pub learning: Arc<dyn Learning>,
+    /// Byte streams from clients.
+    pub incoming: Incoming,
+    /// How clients are known.
+    pub security: Security,
+    /// What the operator sees.
+    pub output: Output,
+    /// Counts the bytes of all streams.
+    pub meter: Arc<Meter>,
+}
+
+/// How clients are known.
+pub enum Security {
+    /// By certificates of this authority, over TLS.
+    Tls {
+        /// Signs certificates of devices with a token.
+        authority: Arc<Authority>,
+        /// The tokens.
+        tokens: Tokens,
+        /// The server's side of TLS.
+        config: Arc<ServerConfig>,
+    },
+    /// They say their names themselves. For loopback and for tests.
+    Insecure,
+}
+
+/// Runs until all rounds are run, or `stop` asks for it. Goes on with what the store holds.
+///
+/// # Errors
+/// A store that cannot be used or written, a model that cannot be made. What was acknowledged is stored.
+pub async fn run(
+    config: RunConfig,
+    parts: Parts,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<End, Error> {
+    let Parts { store, learning, incoming, security, mut output, meter } = parts;
+    learning.knows(&config.settings().preset).map_err(Error::Usage)?;
+    let run = config.run();
+    let snapshots = Arc::new(Snapshots::default());
+    let (recovered, reports, store) = {
+        let (config, snapshots) = (config.clone(), snapshots.clone());
+        let recovered = tokio::task::spawn_blocking(move || {
+            let recovered = recover(config, &*store)?;
+            if let Some(published) = &recovered.published {
+                snapshots.put(published.version, Snapshot::of(published));
+            }
+            let reports: Vec<_> = store.reports()?.into_values().collect();
+            Ok::<_, Error>((recovered, reports, store))
+        });
+        recovered.await.map_err(|error| Error::Run(format!("reading the store failed: {error}")))??
+    };
+    let store: SharedStore = Arc::new(Mutex::new(store));
+    output.begin(&config, &reports)?;
+    recovered.notices.iter().for_each(|notice| output.notice(notice));
+
+    let (inputs, received) = mpsc::channel(INPUTS_MAX);
+    let (admission, admitted) = watch::channel(recovered.core.admission());
+    let insecure = matches!(security, Security::Insecure);
+    let federation = FederationService::new(run, inputs.clone(), admitted, snapshots.clone(), insecure);
+    let (enrolment, tls) = match security {
+        Security::Insecure => (None, None),
+        Security::Tls { authority, tokens, config } => {
+            let tokens = Arc::new(Mutex::new(tokens));
+            (Some(EnrolmentService { authority, tokens, store: store.clone() }), Some(config))
+        }
+    };
+    let connections = accept(incoming, tls, meter.clone());
+    let (close, closed) = oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        server()
+            .add_service(federation_server(federation))
+            .add_optional_service(enrolment.map(enrolment_server))
+            .serve_with_incoming_shutdown(connections, async { drop(closed.await) })
+            .await
+    });
+
+    let driver = Driver {
+        core: recovered.core,
+        started: Instant::now(),
+        store,
+        learning,
+        snapshots,
+        admission,
+        output,
+        meter,
+        inputs,
+        sessions: BTreeMap::new(),
+        uploads: BTreeMap::new(),
+        reported: crate::meter::Reading::default(),
+        ended: None,
+    };
+    let ended = driver.run(recovered.effects, received, Stop::new(stop)).await;
+    // Connections may finish what they are saying; the driver is gone, so they have nothing new to say.
+    drop(close);
+    let grace = tokio::time::timeout(std::time::Duration::from_secs(5), server).await;
+    if !matches!(grace, Ok(Ok(Ok(())))) {
+        tracing::debug!("connections were closed before they ended");
+    }
+    ended
+}
+
+fn server() -> Server {
+    Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .concurrency_limit_per_connection(REQUESTS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIME))
+        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
+        .http2_max_local_error_reset_streams(Some(RESETS_MAX))
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+}
