@@ -1,5 +1,5 @@
-//! How fast images become network input, on one core. Prints `figure NAME VALUE UNIT` lines; `--test` runs each case
-//! once.
+//! How fast images become network input, on one core. Prints `figure NAME VALUE UNIT` lines. With `--test`, or when run
+//! by `cargo test`, each case runs once and nothing is measured.
 
 #![expect(clippy::print_stdout, reason = "figures are the output")]
 
@@ -18,7 +18,9 @@ use rand_chacha::ChaCha8Rng;
 const INPUT: (u32, u32) = (256, 256);
 
 fn main() {
-    let tiny = std::env::args().any(|argument| argument == "--test");
+    // Only `cargo bench` passes `--bench`.
+    let given = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let tiny = given("--test") || !given("--bench");
     let world = World { seed: 7, classes: 6, label_skew: 0.5, feature_shift: 0.5, concept_shift: 0.0 };
     let site = world.site(0);
     let photos: Vec<(Image, Vec<Annotation>)> = (0..4).map(|index| scene(&site, index, (640, 480))).collect();
@@ -35,45 +37,41 @@ fn main() {
         ("render_mosaic_256_from_640x480", AugmentSpec::default(), 4),
     ];
     for (name, spec, count) in cases {
-        let rate = rate(tiny, |turn| {
+        figure(name, "images/s", tiny, |turn| {
             let first = turn % sources.len();
             let chosen = if count == 4 { &sources[..] } else { &sources[first..=first] };
             black_box(render(chosen, &spec, INPUT, &mut rng, Output::Normalised(&mut pixels)));
         });
-        println!("figure {name} {rate:.0} images/s");
     }
 
     let jpegs: Vec<Vec<u8>> = photos.iter().map(|(image, _)| jpeg(image)).collect();
     let limits = DecodeLimits::default();
-    let rate_decode = rate(tiny, |turn| {
+    figure("decode_jpeg_640x480", "images/s", tiny, |turn| {
         let decoded = decode_bytes(&jpegs[turn % jpegs.len()], &limits);
         assert!(black_box(decoded).is_ok());
     });
-    println!("figure decode_jpeg_640x480 {rate_decode:.0} images/s");
 
-    let rate_scenes = rate(tiny, |turn| {
+    figure("scenes_160x120", "scenes/s", tiny, |turn| {
         black_box(scene(&site, turn as u64, (160, 120)));
     });
-    println!("figure scenes_160x120 {rate_scenes:.0} scenes/s");
 }
 
-/// Calls per second: the best of three runs of half a second, after a warm-up.
-fn rate(tiny: bool, mut call: impl FnMut(usize)) -> f64 {
+/// Times `call` for a second and a half and prints calls per second by the median call, which other work on the machine
+/// hardly moves. A tiny run only makes one call.
+fn figure(name: &str, unit: &str, tiny: bool, mut call: impl FnMut(usize)) {
     call(0);
     if tiny {
-        return 0.0;
+        return;
     }
-    let mut best: f64 = 0.0;
-    for _ in 0..3 {
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    while begin.elapsed() < Duration::from_millis(1500) {
         let start = Instant::now();
-        let mut calls = 0;
-        while start.elapsed() < Duration::from_millis(500) {
-            call(calls);
-            calls += 1;
-        }
-        best = best.max(calls as f64 / start.elapsed().as_secs_f64());
+        call(times.len());
+        times.push(start.elapsed().as_secs_f64());
     }
-    best
+    times.sort_unstable_by(f64::total_cmp);
+    println!("figure {name} {:.0} {unit}", 1.0 / times[times.len() / 2]);
 }
 
 fn jpeg(image: &Image) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::open::OpenError;
 
 /// Most files listed in one data folder.
-pub(crate) const FILES_MAX: usize = 2_000_000;
+const FILES_MAX: usize = 2_000_000;
 /// Deepest folder followed below the data folder; ends loops of symbolic links.
 const DEPTH_MAX: usize = 8;
 /// Everything a user would call an image, so that one of an unsupported kind is reported and not overlooked.

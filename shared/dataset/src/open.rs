@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::assemble::assemble;
 use crate::decode::DecodeLimits;
-use crate::folder::{FILES_MAX, Folder};
+use crate::folder::Folder;
 use crate::format::{Format, READERS, Reader};
 use crate::sample::Dataset;
 
@@ -215,8 +215,6 @@ fn recognise(folder: &Folder, wanted: Option<Format>) -> Result<(&'static Reader
     }
     Ok((reader, labels))
 }
-
-const _: () = assert!(FILES_MAX < u32::MAX as usize);
 
 #[cfg(test)]
 mod tests;
