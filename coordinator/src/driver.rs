@@ -195,7 +195,7 @@ impl Driver {
         None
     }
 
-    async fn append(&self, entries: Vec<Entry>) -> Result<(), Error> {
+    async fn append(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
         self.with_store(move |store| store.append(&entries)).await
     }
 

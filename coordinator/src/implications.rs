@@ -1,6 +1,6 @@
 //! What settings imply, before anybody waits for it: bytes per round, and memory.
 
-use std::fmt::Write;
+use std::sync::Arc;
 
 use codec::snapshot::encode_snapshot;
 use coordinator_core::InitialModel;
@@ -8,7 +8,6 @@ use params::{Canonical, Layout, Scope};
 use protocol::plan::{ModelSpec, UplinkPlan};
 use protocol::randomness::{Purpose, stream};
 use serde_json::json;
-use std::sync::Arc;
 
 use crate::Error;
 use crate::config::Config;
@@ -54,7 +53,7 @@ pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Erro
         learning.initial(&spec, settings.seed).map_err(Error::Usage)?;
     let shared_layout = Arc::new(layout.of_scope(Scope::Shared));
     let update_bytes = update_bytes(&shared_layout, &settings.uplink, settings.seed)?;
-    let model = Canonical::from_values(shared_layout.clone(), &shared);
+    let model = Canonical::from_values(shared_layout, &shared);
     let model = model.map_err(|error| Error::Usage(error.to_string()))?;
     let snapshot_bytes = encode_snapshot(&model, &statistics).len() as u64;
     let values = shared.len() as u64;
@@ -120,7 +119,7 @@ pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
     }
     let settings = toml::to_string(&config.settings).map_err(|error| Error::Usage(error.to_string()))?;
     let mut text = settings;
-    let mut line = |line: String| drop(writeln!(text, "# {line}"));
+    let mut line = |line: String| text += &format!("# {line}\n");
     line(String::new());
     line(format!("run {}", config.run.run()));
     let known = config.run.settings().classes.is_some();

@@ -144,3 +144,6 @@ fn server() -> Server {
         .http2_max_local_error_reset_streams(Some(RESETS_MAX))
         .http2_max_header_list_size(HEADER_BYTES_MAX)
 }
+
+#[cfg(test)]
+mod tests;

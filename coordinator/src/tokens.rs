@@ -54,14 +54,14 @@ pub enum TokenRefusal {
 struct File {
     expires_unix_s: u64,
     uses: u32,
-    /// Requests that have used it.
+    /// Keys that have used it.
     used_by: Vec<Use>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Use {
-    request: Digest,
+    key: Digest,
     client: ClientId,
 }
 
@@ -98,23 +98,21 @@ impl Tokens {
         Ok(Token { secret, authority })
     }
 
-    /// Uses a token for a signing request; the name the client gets. `name` chooses one, given the request's digest. The same
-    /// request again gets the same name and uses nothing, so that a device may ask again when an answer was lost. Durable on
-    /// return.
+    /// Uses a token for a device's key; the name the client gets. `name` chooses one. The same key again gets the same name and
+    /// uses nothing, so that a device may ask again when an answer was lost. Durable on return.
     ///
     /// # Errors
     /// Unknown, expired or used tokens, and whatever `name` says.
     pub fn redeem<E: From<TokenRefusal>>(
         &mut self,
         secret: &Secret,
-        request: &[u8],
+        key: Digest,
         now: SystemTime,
-        name: impl FnOnce(&Digest) -> Result<ClientId, E>,
+        name: impl FnOnce() -> Result<ClientId, E>,
     ) -> Result<ClientId, E> {
         let hash = secret.hash();
         let mut file = self.read(&hash)?.ok_or(TokenRefusal::Unknown)?;
-        let request = Digest::of(&[request]);
-        if let Some(before) = file.used_by.iter().find(|used| used.request == request) {
+        if let Some(before) = file.used_by.iter().find(|used| used.key == key) {
             return Ok(before.client.clone());
         }
         if file.used_by.len() >= file.uses as usize {
@@ -123,8 +121,8 @@ impl Tokens {
         if unix_s(now) >= file.expires_unix_s {
             return Err(TokenRefusal::Expired.into());
         }
-        let client = name(&request)?;
-        file.used_by.push(Use { request, client: client.clone() });
+        let client = name()?;
+        file.used_by.push(Use { key, client: client.clone() });
         self.write(&hash, &file).map_err(TokenRefusal::State)?;
         Ok(client)
     }
@@ -185,14 +183,10 @@ mod tests {
         (root, tokens)
     }
 
-    fn redeem(
-        tokens: &mut Tokens,
-        token: &Token,
-        request: &str,
-        now: SystemTime,
-    ) -> Result<ClientId, String> {
-        let name = |_: &Digest| Ok(ClientId::new(format!("client-{request}")).unwrap());
-        let redeemed: Result<_, TokenRefusal> = tokens.redeem(&token.secret, request.as_bytes(), now, name);
+    fn redeem(tokens: &mut Tokens, token: &Token, key: &str, now: SystemTime) -> Result<ClientId, String> {
+        let name = || Ok(ClientId::new(format!("client-{key}")).unwrap());
+        let key = Digest::of(&[key.as_bytes()]);
+        let redeemed: Result<_, TokenRefusal> = tokens.redeem(&token.secret, key, now, name);
         redeemed.map_err(|refusal| refusal.to_string())
     }
 
@@ -215,7 +209,7 @@ mod tests {
 
     /// A device whose answer was lost asks again with the same key, even after the token has expired.
     #[test]
-    fn the_same_request_gets_the_same_name_again() {
+    fn the_same_key_gets_the_same_name_again() {
         let (_root, mut tokens) = tokens();
         let now = SystemTime::now();
         let token = tokens.create(Fingerprint::of(b"x"), now, MINUTE, 1).unwrap();

@@ -11,7 +11,7 @@ fn config(flags: &[&str]) -> Result<Config, ConfigError> {
 fn file(text: &str) -> (tempfile::TempDir, String) {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("coordinator.toml");
-    std::fs::write(&path, text).unwrap();
+    fs::write(&path, text).unwrap();
     let path = path.to_str().unwrap().to_owned();
     (root, path)
 }

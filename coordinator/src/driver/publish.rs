@@ -56,7 +56,7 @@ impl Driver {
 
     /// Does something with the store where blocking is allowed.
     pub(super) async fn with_store<T: Send + 'static>(
-        &self,
+        &mut self,
         act: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Error> {
         let store = self.store.clone();

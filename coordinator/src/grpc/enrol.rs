@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use identity::{Authority, Secret};
+use identity::{Authority, Secret, key_of};
 use params::Digest;
 use protocol::id::ClientId;
 use tonic::{Request, Response, Status};
@@ -70,15 +70,12 @@ fn enrol(
     asked: &Asked,
 ) -> Result<Reply, CallError> {
     let now = SystemTime::now();
-    // First, so that a request we cannot sign uses no token; signing again below costs nothing.
     let unreadable = |error: identity::IdentityError| CallError::Forbidden(error.to_string());
-    let probe = ClientId::new("probe").map_err(|error| CallError::Failed(error.to_string()))?;
-    authority.issue_client(&asked.signing_request, &probe, now).map_err(unreadable)?;
-
-    let secret = Secret::from_bytes(asked.secret);
-    let name = |request: &Digest| choose_name(store, asked.name.as_ref(), request);
+    // First, so that a request that cannot be signed uses no token.
+    let key = key_of(&asked.signing_request).map_err(unreadable)?;
     let mut tokens = locked(tokens);
-    let client = tokens.redeem(&secret, &asked.signing_request, now, name);
+    let name = || choose_name(store, asked.name.as_ref(), &key);
+    let client = tokens.redeem(&Secret::from_bytes(asked.secret), key, now, name);
     let client = client.map_err(|refused| match refused {
         Refused::Token(TokenRefusal::State(error)) => CallError::Failed(error.to_string()),
         Refused::Token(refusal) => CallError::Token(refusal.to_string()),
@@ -99,17 +96,13 @@ fn enrol(
     Ok(Reply { client, certificate, authority })
 }
 
-/// The name that was asked for if it is free, else one made of the request's digest.
-fn choose_name(
-    store: &SharedStore,
-    wanted: Option<&ClientId>,
-    request: &Digest,
-) -> Result<ClientId, Refused> {
+/// The name that was asked for if it is free; if none was, one made of the key.
+fn choose_name(store: &SharedStore, wanted: Option<&ClientId>, key: &Digest) -> Result<ClientId, Refused> {
     if let Some(wanted) = wanted {
         let taken = locked(store).enrolled(wanted).map_err(Refused::Store)?.is_some();
         return if taken { Err(Refused::Name(wanted.clone())) } else { Ok(wanted.clone()) };
     }
-    let digits: String = request.to_string().chars().take(12).collect();
+    let digits: String = key.to_string().chars().take(12).collect();
     let Ok(name) = ClientId::new(format!("client-{digits}")) else {
         unreachable!("hexadecimal digits are allowed in names")
     };

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use coordinator_core::{InitialModel, Published};
 use dataset::{Dataset, DecodeLimits, OpenOptions, UnknownClasses};
-use export::{Checkpoint, LoadError, Metadata};
+use export::{Checkpoint, LoadError};
 use model::evaluate::{DetectConfig, evaluate};
 use model::examples::Examples;
 use model::initial::{adopt_class_layer, initial};
@@ -140,12 +140,9 @@ impl Learning for Detector {
         let values: Vec<f32> = ours.iter().flat_map(|tensor| &all[tensor.range()]).copied().collect();
         let layout = Layout::new(ours.iter().map(|tensor| tensor.spec.clone()).collect());
         let layout = layout.map_err(|error| error.to_string())?;
-        let about = Metadata::from([
-            ("preset".to_owned(), spec.preset.clone()),
-            ("classes".to_owned(), serde_json::json!(spec.classes).to_string()),
-            ("version".to_owned(), published.version.to_string()),
-            ("digest".to_owned(), published.digest.to_string()),
-        ]);
+        let mut about = export::describe(&spec.preset, &spec.classes);
+        about.insert("version".to_owned(), published.version.to_string());
+        about.insert("digest".to_owned(), published.digest.to_string());
         export::save_safetensors(path, &layout, &values, &about).map_err(|error| error.to_string())
     }
 }

@@ -6,7 +6,7 @@ use params::Digest;
 use protocol::id::ClientId;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -137,6 +137,20 @@ impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Authority({:?})", Digest::of(&[&self.certificate]))
     }
+}
+
+/// Digest of the public key in a signing request (PKCS #10, DER): who asks again has the same key, whatever the request's
+/// signature.
+///
+/// # Errors
+/// Not a signing request, or one with a wrong signature.
+pub fn key_of(request: &[u8]) -> Result<Digest, IdentityError> {
+    Ok(Digest::of(&[&parse(request)?.public_key.subject_public_key_info()]))
+}
+
+fn parse(request: &[u8]) -> Result<CertificateSigningRequestParams, IdentityError> {
+    let parsed = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request));
+    parsed.map_err(|error| IdentityError::Unreadable { what: "signing request", reason: error.to_string() })
 }
 
 /// Common to all certificates: subject, validity, a random serial number.

@@ -15,7 +15,7 @@ mod token;
 
 pub mod tls;
 
-pub use authority::{Authority, ServerIdentity};
+pub use authority::{Authority, ServerIdentity, key_of};
 pub use certificate::{DeviceKey, client_of};
 pub use token::{Fingerprint, Secret, Token, TokenError};
 

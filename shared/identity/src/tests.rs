@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 use crate::tls::{SERVER_NAME, client_config, enrolment_config, server_config};
-use crate::{Authority, DeviceKey, Fingerprint, IdentityError, Secret, Token, TokenError, client_of};
+use crate::{Authority, DeviceKey, Fingerprint, IdentityError, Secret, Token, TokenError, client_of, key_of};
 
 fn client(name: &str) -> ClientId {
     ClientId::new(name).expect("a valid name")
@@ -146,6 +146,17 @@ fn a_device_key_survives_storage() -> Result<(), IdentityError> {
     let authority = authority();
     let certificate = authority.issue_client(&key.signing_request()?, &client("a"), SystemTime::now())?;
     client_config(authority.certificate(), certificate, &read)?;
+    Ok(())
+}
+
+/// Two requests of one key differ in their signatures, but are of the same key.
+#[test]
+fn a_request_is_known_by_its_key() -> Result<(), IdentityError> {
+    let key = DeviceKey::generate()?;
+    let (once, again) = (key.signing_request()?, key.signing_request()?);
+    assert_ne!(once, again);
+    assert_eq!(key_of(&once)?, key_of(&again)?);
+    assert_ne!(key_of(&once)?, key_of(&DeviceKey::generate()?.signing_request()?)?);
     Ok(())
 }
 
