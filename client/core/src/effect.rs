@@ -1,4 +1,8 @@
 //! What a client asks of the world, in order: nothing after a `Persist` effect is performed before it is durable.
+//!
+//! Every `Connect`, `Prepare`, `Fetch`, `Train`, `Evaluate` and `Upload` is answered by exactly one event, also when the
+//! connection is lost in between. A job may be asked for while another one runs (of a run or round that is over): it
+//! waits for that one, and both are answered in order.
 
 use params::Digest;
 use protocol::id::Version;

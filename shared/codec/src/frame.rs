@@ -103,6 +103,17 @@ impl<'a> Reader<'a> {
         Err(DecodeError { offset, rule })
     }
 
+    /// A byte within `min..=max`.
+    pub(crate) fn byte(&mut self, what: &'static str, min: u8, max: u8) -> Result<u8, DecodeError> {
+        let offset = self.offset;
+        let found = self.u8()?;
+        if (min..=max).contains(&found) {
+            return Ok(found);
+        }
+        let rule = Rule::Range { what, found: found.into(), min: min.into(), max: max.into() };
+        Err(DecodeError { offset, rule })
+    }
+
     /// A varint that has to be `expected`.
     pub(crate) fn expect(&mut self, what: &'static str, expected: usize) -> Result<(), DecodeError> {
         let offset = self.offset;

@@ -14,6 +14,11 @@ fn layout_of(lens: &[usize]) -> Layout {
     Layout::new(lens.iter().enumerate().map(spec).collect()).unwrap()
 }
 
+/// Thousandths, since proptest's own floats trip over an assertion of theirs about once in a million draws.
+fn thousandths(range: std::ops::Range<i32>) -> impl Strategy<Value = f32> {
+    range.prop_map(|n| n as f32 / 1000.0)
+}
+
 /// Values of many sizes, some zero, some equal: a scale for each tensor, a distribution for all.
 fn update() -> impl Strategy<Value = (Layout, Vec<f32>)> {
     let tensor = (1_usize..60, -40_i32..40);
@@ -23,7 +28,7 @@ fn update() -> impl Strategy<Value = (Layout, Vec<f32>)> {
             .iter()
             .flat_map(|&(len, scale)| std::iter::repeat_n(f32::powi(2.0, scale), len))
             .collect();
-        let value = prop_oneof![1 => Just(0.0_f32), 1 => Just(0.5), 8 => -1.0_f32..1.0];
+        let value = prop_oneof![1 => Just(0.0_f32), 1 => Just(0.5), 8 => thousandths(-1000..1000)];
         prop::collection::vec(value, scales.len()).prop_map(move |values| {
             let scaled =
                 values.iter().zip(&scales).map(|(value, scale)| value.powi(1 + 2 * power as i32) * scale);
@@ -34,12 +39,9 @@ fn update() -> impl Strategy<Value = (Layout, Vec<f32>)> {
 
 fn settings() -> impl Strategy<Value = Settings> {
     let score = prop_oneof![Just(Score::Magnitude), Just(Score::Relative)];
-    (0.001_f32..1.0, 0.0_f32..1.0, 1_u8..=8, score).prop_map(|(density, floor, value_bits, score)| Settings {
-        density,
-        floor: floor * density,
-        value_bits,
-        score,
-    })
+    (thousandths(1..1001), thousandths(0..1001), 1_u8..=8, score).prop_map(
+        |(density, floor, value_bits, score)| Settings { density, floor: floor * density, value_bits, score },
+    )
 }
 
 fn squares(values: impl Iterator<Item = f32>) -> f64 {
@@ -194,7 +196,7 @@ fn golden_bytes() {
         encoded.payload.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     let golden = [
-        ("sparse", "020a0301020500703f8d3f4a277983c2ed27"),
+        ("sparse", "020a05030100703f8d3f4a2779f2c73b3a"),
         (
             "dense",
             "000a000000000000003f000080be0000803d0000803f000040c0000000000000003e000000400000c0bfead34288",

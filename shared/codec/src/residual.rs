@@ -5,8 +5,8 @@
 //! the two holds is a matter of types: [`Residual::prepare`] gives a [`Pending`], which ends in exactly one of
 //! [`Pending::commit`] and [`Pending::restore`].
 //!
-//! d + residual = u holds bit for bit in f32 for the codecs of this crate as long as the magnitudes sent from one segment
-//! span less than 2^16 (see sparse/levels.rs); beyond, it holds within half a unit in the last place of u. The residual decays
+//! d + residual = u holds bit for bit in f32 for the codecs of this crate as long as the magnitudes sent from one class
+//! of tensors span less than 2^16 (see sparse/levels.rs); beyond, it holds within half a unit in the last place of u. The residual decays
 //! because a device that is asked rarely would otherwise release stale mass all at once; 0.9 for each participation holds
 //! up where 1 diverges.
 

@@ -117,11 +117,7 @@ impl Packing {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let width = u32::from(reader.u8()?);
-        if width > u32::BITS {
-            let rule = Rule::Range { what: "width of a tensor", found: u64::from(width), min: 0, max: 32 };
-            return Err(reader.error(rule));
-        }
+        let width = reader.byte("width of a tensor", 0, 32)?.into();
         Ok(Self { width, least: i32::from_le_bytes(reader.array()?) })
     }
 }

@@ -1,22 +1,25 @@
 //! Private top-k: the most important values, as gaps between their indices and their excess over a threshold.
 //!
-//! Gaps are Rice-coded, within half a percent of the entropy of a uniform mask; consecutive tensors form segments with a
-//! parameter and levels of their own, chosen by counted bits. Sizes, reasons and the exact bytes: FORMAT.md.
+//! Gaps are Rice-coded, within half a percent of the entropy of a uniform mask; tensors form a few classes, each with a
+//! parameter and levels of its own, chosen by counted bits. Reasons and the exact bytes: FORMAT.md.
 
+mod classes;
 mod levels;
-mod segment;
 
-use params::Layout;
+use params::{Layout, Tensor};
 
 use crate::bits::{BitReader, BitWriter};
 use crate::frame::{Reader, put_varint, seal};
 use crate::select::{Score, select, shares};
 use crate::{Codec, DecodeError, EncodeError, Encoded, Entry, Rule, Settings, SettingsError, check_values};
+use classes::{Classes, number_bits};
 use levels::Levels;
 
 const ID: u8 = 2;
 /// Largest Rice parameter of gaps; beyond, no layout has enough values to gain from it.
 const GAP_RICE_MAX: usize = 20;
+/// Most classes of tensors.
+const CLASSES_MAX: usize = 32;
 /// Most bits per value.
 const VALUE_BITS_MAX: u8 = 8;
 
@@ -59,36 +62,33 @@ impl Codec for Sparse {
     fn encode(&self, layout: &Layout, values: &[f32]) -> Result<Encoded, EncodeError> {
         check_values(layout, values)?;
         let mut entries = select(layout, values, self.density, self.floor, self.score);
-        let segments = segment::divide(layout, &entries);
+        let Classes { of_tensor, rices } = classes::divide(layout, &entries);
+        let mut magnitudes = vec![Vec::new(); rices.len()];
+        let mut tensors = Cursor::new(layout);
+        for &(index, value) in &entries {
+            magnitudes[usize::from(of_tensor[tensors.find(index)])].push(value.abs());
+        }
+        let levels: Vec<Levels> =
+            magnitudes.iter().map(|class| Levels::fit(class, self.value_bits)).collect();
+
         let mut bytes = vec![ID];
         put_varint(&mut bytes, layout.len() as u32);
-        bytes.push(self.value_bits);
-        put_varint(&mut bytes, segments.len() as u32);
-        let mut levels = Vec::with_capacity(segments.len());
-        let mut rest = entries.as_slice();
-        for segment in &segments {
-            let (mine, later) = rest.split_at(segment.count);
-            rest = later;
-            let fitted = Levels::fit(mine, self.value_bits);
-            put_varint(&mut bytes, segment.tensors as u32);
-            put_varint(&mut bytes, segment.count as u32);
-            bytes.push(segment.rice as u8);
-            fitted.write(&mut bytes);
-            levels.push(fitted);
+        put_varint(&mut bytes, entries.len() as u32);
+        bytes.extend([self.value_bits, rices.len() as u8]);
+        for (&rice, levels) in rices.iter().zip(&levels) {
+            bytes.push(rice as u8);
+            levels.write(&mut bytes);
         }
-
         let mut stream = BitWriter::after(bytes);
-        let mut rest = entries.as_mut_slice();
-        for (segment, levels) in segments.iter().zip(&levels) {
-            let (mine, later) = rest.split_at_mut(segment.count);
-            rest = later;
-            let mut next = segment.start as u32;
-            for (index, value) in mine {
-                stream.put_rice(*index - next, segment.rice);
-                next = *index + 1;
-                // From here on the entries are what the decoder will see.
-                *value = levels.put(*value, &mut stream);
-            }
+        of_tensor.iter().for_each(|&class| stream.put(class.into(), number_bits(rices.len())));
+        let mut tensors = Cursor::new(layout);
+        let mut next = 0;
+        for (index, value) in &mut entries {
+            let rice = rices[usize::from(of_tensor[tensors.find(next)])];
+            stream.put_rice(*index - next, rice);
+            next = *index + 1;
+            // From here on the entries are what the decoder will see.
+            *value = levels[usize::from(of_tensor[tensors.find(*index)])].put(*value, &mut stream);
         }
         Ok(Encoded { payload: seal(stream.finish()), entries })
     }
@@ -120,12 +120,27 @@ impl Codec for Sparse {
     }
 }
 
-/// A segment as read: where its tensors end, how many entries, how they are coded.
-struct Header {
+/// Finds the tensor of one index after another, in increasing order.
+struct Cursor<'a> {
+    tensors: &'a [Tensor],
+    number: usize,
     end: usize,
-    count: usize,
-    rice: u32,
-    levels: Levels,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(layout: &'a Layout) -> Self {
+        let tensors = layout.tensors();
+        Self { tensors, number: 0, end: tensors.first().map_or(0, |tensor| tensor.len) }
+    }
+
+    /// The number of the tensor that holds `index`, which is within the layout.
+    fn find(&mut self, index: u32) -> usize {
+        while index as usize >= self.end {
+            self.number += 1;
+            self.end = self.tensors[self.number].range().end;
+        }
+        self.number
+    }
 }
 
 fn decode(
@@ -134,48 +149,55 @@ fn decode(
     mut reader: Reader<'_>,
 ) -> Result<Vec<(u32, f32)>, DecodeError> {
     reader.expect("number of values", layout.len())?;
-    let value_bits = reader.u8()?;
-    if !(1..=VALUE_BITS_MAX).contains(&value_bits) {
-        let (found, max) = (u64::from(value_bits), u64::from(VALUE_BITS_MAX));
-        return Err(reader.error(Rule::Range { what: "value bits", found, min: 1, max }));
-    }
-    let tensors = layout.tensors();
-    let segments = reader.bounded("number of segments", 0, tensors.len().min(reader.remaining()))?;
-    let mut headers = Vec::with_capacity(segments);
-    let (mut tensor, mut entries, mut bits) = (0, 0, 0);
-    for _ in 0..segments {
-        let start = if tensor == 0 { 0 } else { tensors[tensor - 1].range().end };
-        tensor += reader.bounded("tensors of a segment", 1, tensors.len() - tensor)?;
-        let end = tensors[tensor - 1].range().end;
-        let most = (end - start).min(max_entries - entries);
-        let count = reader.bounded("entries of a segment", 1, most)?;
-        let rice = reader.bounded("Rice parameter", 0, GAP_RICE_MAX)? as u32;
-        let levels = Levels::read(&mut reader, value_bits)?;
-        entries += count;
-        bits += count as u64 * u64::from(1 + rice + levels.bits_min());
-        headers.push(Header { end, count, rice, levels });
+    let count = reader.bounded("number of entries", 0, layout.len().min(max_entries))?;
+    let value_bits = reader.byte("value bits", 1, VALUE_BITS_MAX)?;
+    let most = if count == 0 { 0 } else { CLASSES_MAX as u8 };
+    let mut classes = Vec::new();
+    for _ in 0..reader.byte("number of classes", most.min(1), most)? {
+        let rice = reader.byte("Rice parameter", 0, GAP_RICE_MAX as u8)?;
+        classes.push((u32::from(rice), Levels::read(&mut reader, value_bits)?));
     }
     // Nothing is allocated for entries that the bytes cannot hold.
+    let bits = count as u64 * u64::from(1 + Levels::bits_min(value_bits));
     if bits > 8 * reader.remaining() as u64 {
         return Err(reader.error(Rule::Truncated));
     }
     let start = reader.offset();
     let mut stream = BitReader::new(reader.rest(), start);
-    let mut decoded = Vec::with_capacity(entries);
-    let mut start = 0;
-    for Header { end, count, rice, levels } in headers {
-        let mut next = start;
-        for _ in 0..count {
-            let index = next + stream.get_rice(rice)? as usize;
-            if index >= end {
-                let (found, min, max) = (index as u64, start as u64, end as u64 - 1);
-                return Err(stream.error(Rule::Range { what: "index", found, min, max }));
-            }
-            next = index + 1;
-            decoded.push((index as u32, levels.get(&mut stream)?));
+    let mut of_tensor = Vec::new();
+    if count > 0 {
+        for _ in layout.tensors() {
+            let number = stream.get(number_bits(classes.len()))?;
+            let (found, max) = (u64::from(number), classes.len() as u64 - 1);
+            let class = classes.get(number as usize).copied();
+            let outside = Rule::Range { what: "class of a tensor", found, min: 0, max };
+            of_tensor.push(class.ok_or_else(|| stream.error(outside))?);
         }
-        start = end;
+    }
+    let mut tensors = Cursor::new(layout);
+    let mut entries = Vec::with_capacity(count);
+    let mut next = 0;
+    for _ in 0..count {
+        let outside = |index: u64, stream: &BitReader<'_>| {
+            let (found, max) = (index, layout.len() as u64 - 1);
+            stream.error(Rule::Range { what: "index", found, min: 0, max })
+        };
+        if next as usize >= layout.len() {
+            return Err(outside(next.into(), &stream));
+        }
+        let (rice, _) = of_tensor[tensors.find(next)];
+        let index = u64::from(next) + u64::from(stream.get_rice(rice)?);
+        if index >= layout.len() as u64 {
+            return Err(outside(index, &stream));
+        }
+        let index = index as u32;
+        let (_, levels) = of_tensor[tensors.find(index)];
+        entries.push((index, levels.get(&mut stream)?));
+        next = index + 1;
     }
     stream.end()?;
-    Ok(decoded)
+    Ok(entries)
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,14 +139,9 @@ impl Report {
             return Err(DecodeError { offset: 0, rule: Rule::Unknown { what: "kind", found: kind } });
         }
         reader.expect("number of statistics", layout.len)?;
-        let mut small = |what, max: u8| {
-            let found = reader.u8()?;
-            let rule = Rule::Range { what, found: u64::from(found), min: 0, max: u64::from(max) };
-            if found <= max { Ok(found) } else { Err(reader.error(rule)) }
-        };
-        let shift = small("step", SHIFT_MAX)?;
-        let gap_rice = small("Rice parameter", GAP_RICE_MAX)?.into();
-        let magnitude_rice = small("Rice parameter", MAGNITUDE_RICE_MAX)?.into();
+        let shift = reader.byte("step", 0, SHIFT_MAX)?;
+        let gap_rice = reader.byte("Rice parameter", 0, GAP_RICE_MAX)?.into();
+        let magnitude_rice = reader.byte("Rice parameter", 0, MAGNITUDE_RICE_MAX)?.into();
         let count = reader.bounded("entries", 0, layout.len)?;
         if count as u64 * u64::from(3 + gap_rice + magnitude_rice) > 8 * reader.remaining() as u64 {
             return Err(reader.error(Rule::Truncated));

@@ -105,13 +105,18 @@ fn nothing_to_send_sends_nothing() {
     assert_eq!(selected(&Layout::new(vec![]).unwrap(), &[], 0.5, 0.1, Score::Magnitude), []);
 }
 
+/// Thousandths, since proptest's own floats trip over an assertion of theirs about once in a million draws.
+fn thousandths(range: std::ops::Range<i32>) -> impl Strategy<Value = f32> {
+    range.prop_map(|n| n as f32 / 1000.0)
+}
+
 proptest! {
     #[test]
     fn counts_floors_and_ranks_hold(
         lens in prop::collection::vec(1_usize..50, 1..6),
-        density in 0.01_f32..1.0,
-        floor_of_density in 0.0_f32..1.0,
-        raw in prop::collection::vec(prop_oneof![Just(0.0_f32), Just(1.0), -4.0_f32..4.0], 300),
+        density in thousandths(10..1001),
+        floor_of_density in thousandths(0..1001),
+        raw in prop::collection::vec(prop_oneof![Just(0.0_f32), Just(1.0), thousandths(-4000..4000)], 300),
     ) {
         let layout = layout_of(&lens);
         let values = &raw[..layout.len()];

@@ -12,10 +12,15 @@ fn layout_of(lens: &[usize]) -> Arc<Layout> {
     Arc::new(Layout::new(lens.iter().enumerate().map(spec).collect()).unwrap())
 }
 
+/// Thousandths, since proptest's own floats trip over an assertion of theirs about once in a million draws.
+fn thousandths(range: std::ops::Range<i32>) -> impl Strategy<Value = f32> {
+    range.prop_map(|n| n as f32 / 1000.0)
+}
+
 fn version() -> impl Strategy<Value = (Canonical, Vec<f32>)> {
     let tensor = (1_usize..30, 0_u32..32, -60_i8..60);
-    (prop::collection::vec(tensor, 0..6), prop::collection::vec(-10.0_f32..10.0, 0..9)).prop_flat_map(
-        |(tensors, statistics)| {
+    (prop::collection::vec(tensor, 0..6), prop::collection::vec(thousandths(-10_000..10_000), 0..9))
+        .prop_flat_map(|(tensors, statistics)| {
             let layout = layout_of(&tensors.iter().map(|tensor| tensor.0).collect::<Vec<_>>());
             let exponents = tensors.iter().map(|tensor| tensor.2).collect();
             let grid = Grid::from_exponents(&layout, exponents).unwrap();
@@ -26,8 +31,7 @@ fn version() -> impl Strategy<Value = (Canonical, Vec<f32>)> {
                 let model = Canonical::from_ticks(Arc::clone(&layout), grid.clone(), ticks).unwrap();
                 (model, statistics.clone())
             })
-        },
-    )
+        })
 }
 
 proptest! {
@@ -53,12 +57,13 @@ proptest! {
         prop_assert!(decode(&bytes[..at]).is_err());
         // With the checksum made right, only what is still a version is accepted.
         changed.truncate(changed.len() - 4);
-        if let Ok((other, statistics)) = decode(&seal(changed.clone())) {
+        if let Ok((other, statistics)) = decode(&seal(changed)) {
             prop_assert_eq!(other.ticks().len(), model.ticks().len());
             prop_assert!(statistics.iter().all(|value| value.is_finite()));
         }
-        changed.push(0);
-        prop_assert!(decode(&seal(changed)).is_err());
+        let mut longer = bytes[..bytes.len() - 4].to_vec();
+        longer.push(0);
+        prop_assert!(decode(&seal(longer)).is_err());
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Values of a segment as sign and level: the excess over the smallest magnitude, in steps of the mean excess.
+//! Values of a class as sign and level: the excess over the smallest magnitude, in steps of the mean excess.
 //!
-//! All magnitudes of a segment lie at or above t, so levels below t would be wasted, and excesses over a threshold are close
+//! All magnitudes of a class lie at or above t, so levels below t would be wasted, and excesses over a threshold are close
 //! to exponential, for which uniform steps and a unary (Rice) code are near optimal. A step of mean excess / 2^(bits - 3)
 //! costs at most about `bits` bits on average, sign included, whatever the distribution, since the mean level is at most
 //! 2^(bits - 3). Large outliers cost more bits instead of ruining the scale. With 2 bits there are two levels, with 1 bit only one
 //! (Sattler et al. 2019).
 //!
 //! The levels start at the mean of what remains after whole steps (the centroid: least squares), but never above 2t. So a
-//! decoded magnitude d never exceeds twice the original u, and u - d is exact in f32 as long as the magnitudes of a segment
+//! decoded magnitude d never exceeds twice the original u, and u - d is exact in f32 as long as the magnitudes of a class
 //! span less than 2^16: for level 0, d has 8 significant bits; from level 1 on, d is at least u/2 (Sterbenz 1974).
 //!
 //! Why at most a third of the squared norm is lost with 3 bits or more. Let y be u less its whole steps, s the step and J the
@@ -24,7 +24,7 @@ use crate::frame::Reader;
 /// Levels come from f32 values of at most 2^80 (`crate::MAGNITUDE_MAX`) and are at most twice that.
 const LEVEL_MAX: f32 = 2.0 * crate::MAGNITUDE_MAX;
 
-/// The levels of one segment.
+/// The levels of one class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Levels {
     value_bits: u8,
@@ -36,10 +36,13 @@ pub(super) struct Levels {
 }
 
 impl Levels {
-    /// Fits levels to the values of `entries`, which are not empty.
-    pub(super) fn fit(entries: &[(u32, f32)], value_bits: u8) -> Self {
-        let magnitudes = || entries.iter().map(|&(_, value)| value.abs());
-        let count = entries.len() as f64;
+    /// Fits levels to `magnitudes`.
+    pub(super) fn fit(magnitudes: &[f32], value_bits: u8) -> Self {
+        if magnitudes.is_empty() {
+            return Self { value_bits, base: 0.0, step: 0.0, round: 0.0 };
+        }
+        let count = magnitudes.len() as f64;
+        let magnitudes = || magnitudes.iter().copied();
         let least = magnitudes().fold(f32::INFINITY, f32::min);
         let mean = magnitudes().map(f64::from).sum::<f64>() / count;
         match value_bits {
@@ -87,8 +90,8 @@ impl Levels {
     }
 
     /// Fewest bits of a value.
-    pub(super) fn bits_min(&self) -> u32 {
-        u32::from(self.value_bits).min(2) + u32::from(self.value_bits.saturating_sub(3))
+    pub(super) fn bits_min(value_bits: u8) -> u32 {
+        u32::from(value_bits).min(2) + u32::from(value_bits.saturating_sub(3))
     }
 
     /// Writes a value and returns what [`Self::get`] makes of it.
