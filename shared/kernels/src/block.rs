@@ -12,13 +12,14 @@ mod backward;
 pub use backward::backward;
 
 use crate::Map;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Fresh};
 use crate::depthwise::{Geometry, forward::convolve};
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::{Moments, Norm, NormGradients, NormMap, apply};
 use crate::rows::forward::{Finish, product};
 use crate::rows::source::Source;
+use crate::threads::Output;
 
 /// A convolution's weights and the batch norm after it.
 #[derive(Clone, Copy, Debug)]
@@ -166,7 +167,8 @@ pub fn forward(map: Map, x: &[f32], block: &Block<'_>, save: bool) -> Result<For
     let expand = block.expand.map(|layer| {
         let panels = Panels::transposed(layer.weight, sizes.inputs, sizes.hidden);
         let mut raw = Buffer::take(rows * sizes.hidden);
-        let sums = product(Source::Plain(x), rows, &panels, Finish::Raw, layer.norm.live(), &mut raw);
+        let sums =
+            product(Source::Plain(x), rows, &panels, Finish::Raw, layer.norm.live(), Output::new(&mut raw));
         let map = layer.norm.map(sums.as_ref(), rows);
         (raw, map)
     });
@@ -177,7 +179,7 @@ pub fn forward(map: Map, x: &[f32], block: &Block<'_>, save: bool) -> Result<For
         Some((raw, map)) => pending(raw, map),
         None => Source::Plain(x),
     };
-    let sums = convolve(sizes.geometry(), source, block.depthwise.weight, norm.live(), &mut raw);
+    let sums = convolve(sizes.geometry(), source, block.depthwise.weight, norm.live(), Output::new(&mut raw));
     let map = norm.map(sums.as_ref(), out_rows);
     let expand_moments = expand.as_ref().and_then(|(_, map)| map.moments.clone());
     let expand = if save { expand } else { None };
@@ -187,12 +189,12 @@ pub fn forward(map: Map, x: &[f32], block: &Block<'_>, save: bool) -> Result<For
     let panels = Panels::transposed(block.project.weight, sizes.hidden, sizes.outputs);
     let source = pending(&depthwise.0, &depthwise.1);
     let residual = block.residual.then_some(x);
-    let mut output = vec![0.0; out_rows * sizes.outputs];
+    let mut output = Fresh::new(out_rows * sizes.outputs);
     let project = if norm.live() || save {
         let mut raw = Buffer::take(out_rows * sizes.outputs);
-        let sums = product(source, out_rows, &panels, Finish::Raw, norm.live(), &mut raw);
+        let sums = product(source, out_rows, &panels, Finish::Raw, norm.live(), Output::new(&mut raw));
         let map = norm.map(sums.as_ref(), out_rows);
-        apply(&raw, &map, block.activate_output, residual, &mut output);
+        apply(&raw, &map, block.activate_output, residual, output.output());
         Some((raw, map))
     } else {
         let map = norm.map(None, out_rows);
@@ -202,9 +204,11 @@ pub fn forward(map: Map, x: &[f32], block: &Block<'_>, save: bool) -> Result<For
             activate: block.activate_output,
             residual,
         };
-        product(source, out_rows, &panels, finish, false, &mut output);
+        product(source, out_rows, &panels, finish, false, output.output());
         None
     };
+    // SAFETY: the pass of either branch wrote every value.
+    let output = unsafe { output.finish() };
     let project_moments = project.as_ref().and_then(|(_, map)| map.moments.clone());
     let moments =
         [expand_moments, depthwise.1.moments.clone(), project_moments].into_iter().flatten().collect();

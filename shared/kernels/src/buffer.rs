@@ -9,6 +9,8 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
+use crate::threads::Output;
+
 /// One cache line: also the widest vector.
 const ALIGN: usize = 64;
 /// Free buffers kept, in bytes; beyond it a returned buffer goes back to the allocator.
@@ -121,6 +123,30 @@ impl Drop for Buffer {
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Buffer({})", self.len)
+    }
+}
+
+/// A vector in the making: memory that a pass fills before anybody reads it, without zeroing it first.
+pub(crate) struct Fresh(Vec<f32>, usize);
+
+impl Fresh {
+    pub(crate) fn new(len: usize) -> Self {
+        Self(Vec::with_capacity(len), len)
+    }
+
+    /// Where a pass writes all values.
+    pub(crate) fn output(&mut self) -> Output<'_> {
+        Output::spare(&mut self.0.spare_capacity_mut()[..self.1])
+    }
+
+    /// The vector.
+    ///
+    /// # Safety
+    /// Every value was written through [`Fresh::output`].
+    pub(crate) unsafe fn finish(mut self) -> Vec<f32> {
+        // SAFETY: the capacity is at least the length; the values were written by the contract.
+        unsafe { self.0.set_len(self.1) };
+        self.0
     }
 }
 

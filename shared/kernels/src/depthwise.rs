@@ -57,6 +57,24 @@ fn pad_kernel(kernel: &[f32], channels: usize) -> Buffer {
     out
 }
 
+/// Zeroes what fills never write: the pixels left and right of three rows of `width`, and the fourth row whole.
+///
+/// # Safety
+/// `ring` holds four rows of `ring_row` values.
+#[inline(always)]
+unsafe fn clear_ring(ring: *mut f32, ring_row: usize, width: usize, channels: usize) {
+    let pixel = padded(channels);
+    // SAFETY: inside the four rows.
+    unsafe {
+        for slot in 0..3 {
+            let row = ring.add(slot * ring_row);
+            row.write_bytes(0, pixel);
+            row.add((width + 1) * pixel).write_bytes(0, ring_row - (width + 1) * pixel);
+        }
+        ring.add(3 * ring_row).write_bytes(0, ring_row);
+    }
+}
+
 /// Which rows a ring's three slots hold.
 struct Tags([usize; 3]);
 

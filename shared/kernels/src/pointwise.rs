@@ -1,12 +1,13 @@
 //! 1x1 convolution, batch norm, optional ReLU6.
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Fresh};
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::{Moments, Norm, NormGradients, NormMap, apply, gradient_sums};
 use crate::rows::backward::{InputGradient, product_gradients};
 use crate::rows::forward::{Finish, product};
 use crate::rows::source::{GradientSource, Source};
+use crate::threads::Output;
 use crate::{Map, Wanted};
 
 /// Parameters of the op.
@@ -68,7 +69,7 @@ pub fn forward(map: Map, x: &[f32], op: &Pointwise<'_>, save: bool) -> Result<Fo
     op.norm.check(outputs)?;
 
     let panels = Panels::transposed(op.weight, inputs, outputs);
-    let mut output = vec![0.0; rows * outputs];
+    let mut output = Fresh::new(rows * outputs);
     if !op.norm.live() && !save {
         let map = op.norm.map(None, rows);
         let finish = Finish::Affine {
@@ -77,13 +78,17 @@ pub fn forward(map: Map, x: &[f32], op: &Pointwise<'_>, save: bool) -> Result<Fo
             activate: op.activate,
             residual: None,
         };
-        product(Source::Plain(x), rows, &panels, finish, false, &mut output);
+        product(Source::Plain(x), rows, &panels, finish, false, output.output());
+        // SAFETY: the pass wrote every value.
+        let output = unsafe { output.finish() };
         return Ok(Forward { output, moments: None, saved: None });
     }
     let mut raw = Buffer::take(rows * outputs);
-    let sums = product(Source::Plain(x), rows, &panels, Finish::Raw, op.norm.live(), &mut raw);
+    let sums = product(Source::Plain(x), rows, &panels, Finish::Raw, op.norm.live(), Output::new(&mut raw));
     let map = op.norm.map(sums.as_ref(), rows);
-    apply(&raw, &map, op.activate, None, &mut output);
+    apply(&raw, &map, op.activate, None, output.output());
+    // SAFETY: the pass wrote every value.
+    let output = unsafe { output.finish() };
     let moments = map.moments.clone();
     let saved = save.then(|| Saved { rows, inputs, raw, map, activate: op.activate });
     Ok(Forward { output, moments, saved })
@@ -118,13 +123,17 @@ pub fn backward(
         pullback: Some(pullback.view(&saved.raw, saved.activate.then_some(&saved.map))),
     };
     let panels = wanted.input.then(|| Panels::rows(weight, outputs, inputs));
-    let mut input = wanted.input.then(|| vec![0.0; rows * inputs]);
+    let mut input = wanted.input.then(|| Fresh::new(rows * inputs));
     let input_gradient = match (&panels, &mut input) {
-        (Some(panels), Some(out)) => Some(InputGradient { panels, out, residual: None, gate: None }),
+        (Some(panels), Some(out)) => {
+            Some(InputGradient { panels, out: out.output(), residual: None, gate: None })
+        }
         _ => None,
     };
     let shape = (inputs, outputs);
     let found =
         product_gradients(rows, shape, source, Source::Plain(x), wanted.weights, false, input_gradient);
+    // SAFETY: the pass wrote every value.
+    let input = input.map(|fresh| unsafe { fresh.finish() });
     Ok(Gradients { input, weight: found.weights, norm })
 }

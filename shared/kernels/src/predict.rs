@@ -1,5 +1,6 @@
 //! 1x1 convolution with a bias and nothing after it: the last layer of a head.
 
+use crate::buffer::Fresh;
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::gradient_sums;
@@ -42,10 +43,11 @@ pub fn forward(map: Map, x: &[f32], weight: &[f32], bias: &[f32]) -> Result<Vec<
     let panels = Panels::transposed(weight, inputs, outputs);
     let mut offset = vec![0.0; padded(outputs)];
     offset[..outputs].copy_from_slice(bias);
-    let mut output = vec![0.0; rows * outputs];
+    let mut output = Fresh::new(rows * outputs);
     let finish = Finish::Affine { scale: None, offset: &offset, activate: false, residual: None };
-    product(Source::Plain(x), rows, &panels, finish, false, &mut output);
-    Ok(output)
+    product(Source::Plain(x), rows, &panels, finish, false, output.output());
+    // SAFETY: the pass wrote every value.
+    Ok(unsafe { output.finish() })
 }
 
 /// Gradients of a loss whose gradient with respect to the output is `gradient`, `[batch, height, width, outputs]`.
@@ -72,14 +74,18 @@ pub fn backward(
         return Ok(Gradients { input: None, weight: None, bias });
     }
     let panels = wanted.input.then(|| Panels::rows(weight, outputs, inputs));
-    let mut input = wanted.input.then(|| vec![0.0; rows * inputs]);
+    let mut input = wanted.input.then(|| Fresh::new(rows * inputs));
     let input_gradient = match (&panels, &mut input) {
-        (Some(panels), Some(out)) => Some(InputGradient { panels, out, residual: None, gate: None }),
+        (Some(panels), Some(out)) => {
+            Some(InputGradient { panels, out: out.output(), residual: None, gate: None })
+        }
         _ => None,
     };
     let source = GradientSource { gradient, pullback: None };
     let shape = (inputs, outputs);
     let found =
         product_gradients(rows, shape, source, Source::Plain(x), wanted.weights, false, input_gradient);
+    // SAFETY: the pass wrote every value.
+    let input = input.map(|fresh| unsafe { fresh.finish() });
     Ok(Gradients { input, weight: found.weights, bias })
 }

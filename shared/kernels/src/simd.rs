@@ -82,6 +82,35 @@ pub(crate) fn prefetch(address: *const f32) {
     let _ = address;
 }
 
+/// Writes the transpose of the 4x4 values at `from` (rows `stride` apart) to `to` (rows `to_stride` apart).
+///
+/// # Safety
+/// Four values are readable and writable in each of the four rows.
+#[inline(always)]
+pub(crate) unsafe fn transpose4(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: by the contract; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
+        let mut a = _mm_loadu_ps(from);
+        let mut b = _mm_loadu_ps(from.add(stride));
+        let mut c = _mm_loadu_ps(from.add(2 * stride));
+        let mut d = _mm_loadu_ps(from.add(3 * stride));
+        _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+        _mm_storeu_ps(to, a);
+        _mm_storeu_ps(to.add(to_stride), b);
+        _mm_storeu_ps(to.add(2 * to_stride), c);
+        _mm_storeu_ps(to.add(3 * to_stride), d);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    for i in 0..4 {
+        for j in 0..4 {
+            // SAFETY: by the contract.
+            unsafe { *to.add(j * to_stride + i) = *from.add(i * stride + j) };
+        }
+    }
+}
+
 /// An instruction set the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {

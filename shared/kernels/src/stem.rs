@@ -1,13 +1,14 @@
 //! The first layer: 3x3 convolution of an image with stride 2 and padding 1, batch norm, ReLU6. The image gets no
 //! gradient.
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Fresh};
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::{Moments, Norm, NormGradients, NormMap, apply, gradient_sums};
 use crate::rows::backward::product_gradients;
 use crate::rows::forward::{Finish, product};
 use crate::rows::source::{GradientSource, Patches, Source};
+use crate::threads::Output;
 use crate::{Map, Wanted};
 
 /// Parameters of the op.
@@ -78,18 +79,22 @@ pub fn forward(map: Map, image: &[f32], op: &Stem<'_>, save: bool) -> Result<For
     let rows = map.strided(2).pixels();
     let panels = Panels::rows(op.weight, 9 * inputs, outputs);
     let source = Source::Patches(patches(map, image, inputs));
-    let mut output = vec![0.0; rows * outputs];
+    let mut output = Fresh::new(rows * outputs);
     if !op.norm.live() && !save {
         let map = op.norm.map(None, rows);
         let finish =
             Finish::Affine { scale: Some(&map.scale), offset: &map.offset, activate: true, residual: None };
-        product(source, rows, &panels, finish, false, &mut output);
+        product(source, rows, &panels, finish, false, output.output());
+        // SAFETY: the pass wrote every value.
+        let output = unsafe { output.finish() };
         return Ok(Forward { output, moments: None, saved: None });
     }
     let mut raw = Buffer::take(rows * outputs);
-    let sums = product(source, rows, &panels, Finish::Raw, op.norm.live(), &mut raw);
+    let sums = product(source, rows, &panels, Finish::Raw, op.norm.live(), Output::new(&mut raw));
     let norm = op.norm.map(sums.as_ref(), rows);
-    apply(&raw, &norm, true, None, &mut output);
+    apply(&raw, &norm, true, None, output.output());
+    // SAFETY: the pass wrote every value.
+    let output = unsafe { output.finish() };
     let moments = norm.moments.clone();
     let saved = save.then_some(Saved { map, inputs, raw, norm });
     Ok(Forward { output, moments, saved })

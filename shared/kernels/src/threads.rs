@@ -8,6 +8,7 @@
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Isa, Portable, Simd};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Multiply-adds (or values moved) below which a second thread costs more than it brings.
@@ -122,6 +123,15 @@ unsafe impl<T: Send> Sync for Output<'_, T> {}
 impl<'a, T> Output<'a, T> {
     pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self { data: slice.as_mut_ptr(), len: slice.len(), owner: PhantomData }
+    }
+
+    /// Memory not initialised yet; passes only write to it.
+    pub(crate) fn spare(slice: &'a mut [MaybeUninit<T>]) -> Self {
+        Self { data: slice.as_mut_ptr().cast(), len: slice.len(), owner: PhantomData }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.len
     }
 
     /// The address of value `index`.

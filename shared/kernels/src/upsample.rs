@@ -1,6 +1,7 @@
 //! Nearest-neighbour upsampling by two, added to a lateral map: the top-down step of a feature pyramid.
 
 use crate::Map;
+use crate::buffer::Fresh;
 use crate::error::{Error, check_len};
 use crate::simd::{self, Simd};
 use crate::threads::{Output, Pass, Split};
@@ -36,12 +37,13 @@ pub fn forward(small: Map, values: &[f32], large: Map, lateral: &[f32]) -> Resul
     check(small, large, channels)?;
     check_len("smaller map", values, small.pixels() * channels)?;
     check_len("larger map", lateral, large.pixels() * channels)?;
-    let mut out = vec![0.0; lateral.len()];
+    let mut out = Fresh::new(lateral.len());
     let split = Split::new(large.batch * large.height, 1, large.width * channels);
-    let pass = Add { small, values, large, lateral, channels, out: Output::new(&mut out) };
+    let pass = Add { small, values, large, lateral, channels, out: out.output() };
     // SAFETY: the sizes were checked above; each part writes its own rows.
     unsafe { split.run(&pass) };
-    Ok(out)
+    // SAFETY: the pass wrote every value.
+    Ok(unsafe { out.finish() })
 }
 
 /// The gradient with respect to the small map: sums of `gradient`, on the `large` map, over each pixel's copies.
@@ -54,12 +56,13 @@ pub fn backward(small: Map, large: Map, gradient: &[f32]) -> Result<Vec<f32>, Er
     let channels = gradient.len() / large.pixels();
     check(small, large, channels)?;
     check_len("larger map", gradient, large.pixels() * channels)?;
-    let mut out = vec![0.0; small.pixels() * channels];
+    let mut out = Fresh::new(small.pixels() * channels);
     let split = Split::new(small.batch * small.height, 1, 4 * small.width * channels);
-    let pass = Gather { small, large, gradient, channels, out: Output::new(&mut out) };
+    let pass = Gather { small, large, gradient, channels, out: out.output() };
     // SAFETY: the sizes were checked above; each part writes its own rows.
     unsafe { split.run(&pass) };
-    Ok(out)
+    // SAFETY: the pass wrote every value.
+    Ok(unsafe { out.finish() })
 }
 
 struct Add<'a> {

@@ -2,13 +2,14 @@
 
 use super::{Gradients, LayerGradients, Saved, Weights, pending};
 use crate::Wanted;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Fresh};
 use crate::depthwise::backward::convolve_gradients;
 use crate::error::{Error, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::{NormMap, gradient_sums};
 use crate::rows::backward::{GateInput, InputGradient, product_gradients};
 use crate::rows::source::{GradientSource, Source};
+use crate::threads::Output;
 
 /// Gradients of a loss whose gradient with respect to the output is `gradient`; `x` and `weights` are those of the
 /// forward pass.
@@ -50,7 +51,7 @@ pub fn backward(
         false,
         Some(InputGradient {
             panels: &panels,
-            out: &mut hidden_gradient,
+            out: Output::new(&mut hidden_gradient),
             residual: None,
             gate: Some(gate_input(hidden_raw, hidden_map, wanted)),
         }),
@@ -62,7 +63,7 @@ pub fn backward(
     let source =
         GradientSource { gradient: &hidden_gradient, pullback: Some(pullback.view(hidden_raw, None)) };
     let residual = saved.residual.then_some(gradient);
-    let mut input = wanted.input.then(|| vec![0.0; rows * sizes.inputs]);
+    let mut input = wanted.input.then(|| Fresh::new(rows * sizes.inputs));
     let Some((raw, map)) = &saved.expand else {
         let found = convolve_gradients(
             sizes.geometry(),
@@ -71,10 +72,12 @@ pub fn backward(
             None,
             weights.depthwise,
             wanted.weights,
-            input.as_deref_mut(),
+            input.as_mut().map(Fresh::output),
             residual,
         );
         let depthwise = LayerGradients { weight: found.kernel, norm };
+        // SAFETY: the depthwise pass wrote every value.
+        let input = input.map(|fresh| unsafe { fresh.finish() });
         return Ok(Gradients { input, expand: None, depthwise, project });
     };
     let mut expand_gradient = Buffer::take(rows * sizes.hidden);
@@ -85,7 +88,7 @@ pub fn backward(
         Some(gate_input(raw, map, wanted)),
         weights.depthwise,
         wanted.weights,
-        Some(&mut expand_gradient),
+        Some(Output::new(&mut expand_gradient)),
         None,
     );
     let depthwise = LayerGradients { weight: found.kernel, norm };
@@ -95,14 +98,20 @@ pub fn backward(
     let mut weight = None;
     if wanted.input || wanted.weights {
         let panels = Panels::rows(expand_weight, sizes.hidden, sizes.inputs);
-        let input_gradient =
-            input.as_deref_mut().map(|out| InputGradient { panels: &panels, out, residual, gate: None });
+        let input_gradient = input.as_mut().map(|fresh| InputGradient {
+            panels: &panels,
+            out: fresh.output(),
+            residual,
+            gate: None,
+        });
         let source = GradientSource { gradient: &expand_gradient, pullback: Some(pullback.view(raw, None)) };
         let shape = (sizes.inputs, sizes.hidden);
         let found =
             product_gradients(rows, shape, source, Source::Plain(x), wanted.weights, false, input_gradient);
         weight = found.weights;
     }
+    // SAFETY: the expand pass wrote every value; it ran if the input gradient is wanted.
+    let input = input.map(|fresh| unsafe { fresh.finish() });
     let expand = Some(LayerGradients { weight, norm });
     Ok(Gradients { input, expand, depthwise, project })
 }

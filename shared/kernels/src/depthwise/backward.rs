@@ -3,7 +3,7 @@
 //! The loop runs over input rows. The ring holds the gradient with respect to the raw output, made on the way in
 //! by the batch norm's pullback; the input is read once, normalised and gated in registers.
 
-use super::{Geometry, Tags, pad_kernel};
+use super::{Geometry, Tags, clear_ring, pad_kernel};
 use crate::buffer::Buffer;
 use crate::gemm::epilogue::Gate;
 use crate::rows::backward::GateInput;
@@ -22,7 +22,7 @@ pub(crate) struct Gradients {
 }
 
 /// Gradients of a depthwise convolution. `input` holds the raw input (behind a pending map when there is a
-/// `gate`), `out` receives the input gradient plus `residual`.
+/// `gate`), every value of `out` becomes the input gradient plus `residual`.
 #[expect(clippy::too_many_arguments, reason = "one call per op, each argument a different tensor")]
 pub(crate) fn convolve_gradients(
     geometry: Geometry,
@@ -31,7 +31,7 @@ pub(crate) fn convolve_gradients(
     gate: Option<GateInput<'_>>,
     kernel: &[f32],
     kernel_gradient: bool,
-    out: Option<&mut [f32]>,
+    out: Option<Output<'_>>,
     residual: Option<&[f32]>,
 ) -> Gradients {
     let channels = geometry.channels;
@@ -62,14 +62,14 @@ pub(crate) fn convolve_gradients(
     let mut sums = gate.is_some_and(|g| g.sums).then(|| Sums::new(channels, 2, split.parts()));
     let mut kernels = kernel_gradient.then(|| Sums::new(channels, 9, split.parts()));
     let ring_row = geometry.ring_row(geometry.out_width());
-    let mut ring = Buffer::zeroed(split.parts() * 4 * ring_row);
+    let mut ring = Buffer::take(split.parts() * 4 * ring_row);
     let pass = ConvolveGradients {
         geometry,
         gradient,
         input,
         gate,
         kernel: &kernel,
-        out: out.map(Output::new),
+        out,
         residual,
         sums: sums.as_mut().map(Sums::view),
         kernels: kernels.as_mut().map(Sums::view),
@@ -131,6 +131,7 @@ impl ConvolveGradients<'_> {
         // SAFETY: `convolve_gradients` checked the sizes; ring rows are inside the part's ring.
         unsafe {
             let ring = self.ring.at(part * 4 * self.ring_row);
+            clear_ring(ring, self.ring_row, out_width, channels);
             let mut tags = Tags::new();
             let mut row = Row {
                 taps: [None; 3],

@@ -1,6 +1,6 @@
 //! Depthwise forward, with the statistics of the result or its final form.
 
-use super::{Geometry, Tags, pad_kernel};
+use super::{Geometry, Tags, clear_ring, pad_kernel};
 use crate::buffer::Buffer;
 use crate::rows::source::Source;
 use crate::simd::{self, Simd, padded, prefetch};
@@ -8,13 +8,13 @@ use crate::sums::{BLOCK_PIXELS, Slot, Sums, SumsView};
 use crate::threads::{Output, Pass, Split};
 use std::ops::Range;
 
-/// Convolves `source` into `out`, raw; returns the moments of the result when asked.
+/// Convolves `source` into `out`, raw, writing every value; returns the moments of the result when asked.
 pub(crate) fn convolve(
     geometry: Geometry,
     source: Source<'_>,
     kernel: &[f32],
     moments: bool,
-    out: &mut [f32],
+    out: Output<'_>,
 ) -> Option<Sums> {
     let channels = geometry.channels;
     assert_eq!(out.len(), geometry.out_rows() * channels, "output fits the geometry");
@@ -36,13 +36,12 @@ pub(crate) fn convolve(
     let split = Split::new(units, 1, 9 * geometry.out_width() * channels);
     let mut sums = moments.then(|| Sums::new(channels, 2, split.parts()));
     let ring_row = geometry.ring_row(geometry.width);
-    // Three rows and the row of zeros; the pad pixels are zero from the start and never written.
-    let mut ring = Buffer::zeroed(split.parts() * 4 * ring_row);
+    let mut ring = Buffer::take(split.parts() * 4 * ring_row);
     let pass = Convolve {
         geometry,
         source,
         kernel: &kernel,
-        out: Output::new(out),
+        out,
         sums: sums.as_mut().map(Sums::view),
         ring: Output::new(&mut ring),
         ring_row,
@@ -96,6 +95,7 @@ impl Convolve<'_> {
         // SAFETY: `convolve` checked the sizes; ring rows are inside the part's ring, output rows are its own.
         unsafe {
             let ring = self.ring.at(part * 4 * self.ring_row);
+            clear_ring(ring, self.ring_row, width, channels);
             let zeros = ring.add(3 * self.ring_row).cast_const();
             let mut tags = Tags::new();
             let mut block = Block { slot: self.sums.map(|sums| sums.part(part)), pixels: 0 };

@@ -2,25 +2,37 @@
 
 use super::Right;
 use crate::buffer::Buffer;
-use crate::simd::{PAD, Simd};
+use crate::simd::{PAD, Simd, transpose4};
 use crate::threads::{Output, Pass, Split};
 use std::ops::Range;
 
-/// A `k x n` matrix in panels of one vector of columns: `[panel][k][LANES]`, the last panel padded with zeros.
+/// A `k x n` matrix as the product reads it.
 #[derive(Debug)]
-pub(crate) struct Panels {
-    data: Buffer,
+pub(crate) struct Panels<'a> {
+    data: Data<'a>,
     k: usize,
     n: usize,
 }
 
-impl Panels {
-    /// Packs `weights`, `[k, n]` row by row.
-    pub(crate) fn rows(weights: &[f32], k: usize, n: usize) -> Self {
+#[derive(Debug)]
+enum Data<'a> {
+    /// Panels of one vector of columns: `[panel][k][LANES]`, the last panel padded with zeros.
+    Packed(Buffer),
+    /// Rows of whole vectors, where they lie.
+    Rows(&'a [f32]),
+}
+
+impl<'a> Panels<'a> {
+    /// For `weights` `[k, n]` row by row.
+    pub(crate) fn rows(weights: &'a [f32], k: usize, n: usize) -> Self {
+        if n.is_multiple_of(PAD) {
+            assert_eq!(weights.len(), k * n, "weights are k x n");
+            return Self { data: Data::Rows(weights), k, n };
+        }
         Self::pack(weights, k, n, false)
     }
 
-    /// Packs the transpose of `weights`, `[n, k]` row by row.
+    /// For the transpose of `weights`, `[n, k]` row by row.
     pub(crate) fn transposed(weights: &[f32], k: usize, n: usize) -> Self {
         Self::pack(weights, k, n, true)
     }
@@ -33,13 +45,16 @@ impl Panels {
         let pass = Pack { weights, k, n, transposed, out: Output::new(&mut data) };
         // SAFETY: the pass covers n columns in units of PAD; out has room for all of them.
         unsafe { split.run(&pass) };
-        Self { data, k, n }
+        Self { data: Data::Packed(data), k, n }
     }
 
     /// The right matrix for [`super::multiply`].
     #[inline(always)]
     pub(crate) fn right<S: Simd>(&self) -> Right {
-        Right { data: self.data.as_ptr(), row: S::LANES, vector: self.k * S::LANES }
+        match &self.data {
+            Data::Packed(data) => Right { data: data.as_ptr(), row: S::LANES, vector: self.k * S::LANES },
+            Data::Rows(data) => Right { data: data.as_ptr(), row: self.n, vector: S::LANES },
+        }
     }
 
     pub(crate) fn k(&self) -> usize {
@@ -76,10 +91,16 @@ impl Pass for Pack<'_> {
                     if columns < S::LANES {
                         panel.write_bytes(0, k * S::LANES);
                     }
+                    let from = self.weights.as_ptr().add(column * k);
+                    let (lanes, rows) = (columns / 4 * 4, k / 4 * 4);
+                    for i in (0..rows).step_by(4) {
+                        for lane in (0..lanes).step_by(4) {
+                            transpose4(from.add(lane * k + i), k, panel.add(i * S::LANES + lane), S::LANES);
+                        }
+                    }
                     for lane in 0..columns {
-                        let from = self.weights.as_ptr().add((column + lane) * k);
-                        for i in 0..k {
-                            *panel.add(i * S::LANES + lane) = *from.add(i);
+                        for i in if lane < lanes { rows..k } else { 0..k } {
+                            *panel.add(i * S::LANES + lane) = *from.add(lane * k + i);
                         }
                     }
                 } else {

@@ -7,13 +7,13 @@ use crate::sums::{BLOCK_PIXELS, Slot, Sums, SumsView};
 use crate::threads::{Output, Pass, Split};
 use std::ops::Range;
 
-/// Writes `out = act(scale * raw + offset) + residual`.
-pub(crate) fn apply(raw: &[f32], map: &NormMap, activate: bool, residual: Option<&[f32]>, out: &mut [f32]) {
+/// Writes every value of `out = act(scale * raw + offset) + residual`.
+pub(crate) fn apply(raw: &[f32], map: &NormMap, activate: bool, residual: Option<&[f32]>, out: Output<'_>) {
     let channels = map.channels;
     assert!(raw.len() == out.len() && raw.len().is_multiple_of(channels), "rows of channels");
     assert!(residual.is_none_or(|r| r.len() == raw.len()), "residual is laid out like the output");
     let split = Split::new(raw.len() / channels, 1, channels);
-    let pass = Apply { raw, map, activate, residual, out: Output::new(out) };
+    let pass = Apply { raw, map, activate, residual, out };
     // SAFETY: the sizes were checked above; each part writes its own rows.
     unsafe { split.run(&pass) };
 }

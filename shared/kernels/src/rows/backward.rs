@@ -2,11 +2,11 @@
 
 use super::block_rows;
 use super::source::{GradientSource, Source};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Fresh};
 use crate::gemm::epilogue::{Accumulate, Gate, Gradient};
 use crate::gemm::pack::Panels;
 use crate::gemm::{Left, Right, Size, TILE_ROWS_MAX, multiply};
-use crate::simd::{Simd, padded};
+use crate::simd::{self, Simd, padded};
 use crate::sums::{Sums, SumsView};
 use crate::threads::{Output, Pass, Split};
 use std::ops::Range;
@@ -14,8 +14,9 @@ use std::ops::Range;
 /// How the input gradient leaves.
 pub(crate) struct InputGradient<'a> {
     /// Weights as `[outputs, inputs]` packed by rows.
-    pub(crate) panels: &'a Panels,
-    pub(crate) out: &'a mut [f32],
+    pub(crate) panels: &'a Panels<'a>,
+    /// Every value is written.
+    pub(crate) out: Output<'a>,
     /// Added to the gradient.
     pub(crate) residual: Option<&'a [f32]>,
     pub(crate) gate: Option<GateInput<'a>>,
@@ -117,7 +118,7 @@ pub(crate) fn product_gradients(
         residual: input_gradient.as_ref().and_then(|g| g.residual),
         gate: input_gradient.as_ref().and_then(|g| g.gate),
         sums: sums.as_mut().map(Sums::view),
-        out: input_gradient.map(|g| Output::new(g.out)),
+        out: input_gradient.map(|g| g.out),
         scratch: Output::new(&mut scratch),
         each,
         block,
@@ -129,20 +130,41 @@ pub(crate) fn product_gradients(
 
 /// Adds the parts' `[m, padded(n)]` gradients into one `[m, n]`.
 fn reduce(partial: &[f32], parts: usize, m: usize, n: usize) -> Vec<f32> {
-    let (stride, each) = (padded(n), m * padded(n));
-    let mut out = Vec::with_capacity(m * n);
-    for row in 0..m {
-        let from = row * stride;
-        let start = out.len();
-        out.extend_from_slice(&partial[from..from + n]);
-        for part in 1..parts {
-            let other = &partial[part * each + from..part * each + from + n];
-            for (o, v) in out[start..].iter_mut().zip(other) {
-                *o += v;
+    assert_eq!(partial.len(), parts * m * padded(n), "one padded matrix per part");
+    let mut out = Fresh::new(m * n);
+    let pass = Reduce { partial, parts, m, n, out: out.output() };
+    // SAFETY: the pass covers m rows; the sizes were checked above.
+    unsafe { Split::new(m, 1, n).run(&pass) };
+    // SAFETY: the pass wrote every value.
+    unsafe { out.finish() }
+}
+
+struct Reduce<'a> {
+    partial: &'a [f32],
+    parts: usize,
+    m: usize,
+    n: usize,
+    out: Output<'a>,
+}
+
+impl Pass for Reduce<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, _part: usize, units: Range<usize>) {
+        let stride = padded(self.n);
+        for row in units {
+            for c in (0..self.n).step_by(S::LANES) {
+                // SAFETY: the row exists in each part's matrix, whose rows are padded; the output is masked.
+                unsafe {
+                    let mut sum = S::load(self.partial.as_ptr().add(row * stride + c));
+                    for part in 1..self.parts {
+                        let from = self.partial.as_ptr().add((part * self.m + row) * stride + c);
+                        sum = S::add(sum, S::load(from));
+                    }
+                    simd::store::<S, true>(self.out.at(row * self.n + c), sum, self.n - c);
+                }
             }
         }
     }
-    out
 }
 
 struct ProductGradients<'a> {
@@ -152,7 +174,7 @@ struct ProductGradients<'a> {
     input: Source<'a>,
     flipped: bool,
     partial: Option<Output<'a>>,
-    panels: Option<&'a Panels>,
+    panels: Option<&'a Panels<'a>>,
     residual: Option<&'a [f32]>,
     gate: Option<GateInput<'a>>,
     sums: Option<SumsView<'a>>,

@@ -19,14 +19,15 @@ pub(crate) enum Finish<'a> {
     Affine { scale: Option<&'a [f32]>, offset: &'a [f32], activate: bool, residual: Option<&'a [f32]> },
 }
 
-/// Multiplies all rows of `source` with `panels` into `out`; returns the moments of the raw product when asked.
+/// Multiplies all rows of `source` with `panels` into `out`, writing every value of it; returns the moments of the raw
+/// product when asked.
 pub(crate) fn product(
     source: Source<'_>,
     rows: usize,
-    panels: &Panels,
+    panels: &Panels<'_>,
     finish: Finish<'_>,
     moments: bool,
-    out: &mut [f32],
+    out: Output<'_>,
 ) -> Option<Sums> {
     let (k, n) = (panels.k(), panels.n());
     assert_eq!(out.len(), rows * n, "output is rows x n");
@@ -63,7 +64,7 @@ pub(crate) fn product(
         source,
         panels,
         finish,
-        out: Output::new(out),
+        out,
         sums: sums.as_mut().map(Sums::view),
         scratch: Output::new(&mut scratch),
         each,
@@ -76,7 +77,7 @@ pub(crate) fn product(
 
 struct Product<'a> {
     source: Source<'a>,
-    panels: &'a Panels,
+    panels: &'a Panels<'a>,
     finish: Finish<'a>,
     out: Output<'a>,
     sums: Option<SumsView<'a>>,
