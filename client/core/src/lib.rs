@@ -281,7 +281,7 @@ impl Client {
         match member {
             Ok(member) => {
                 self.stage = Stage::Member(Box::new(member));
-                self.member(now, out, Member::proceed);
+                self.member(now, out, Member::take_up);
             }
             Err(error) => {
                 out.push(Effect::Halt { reason: format!("cannot take part: {error}"), complete: false });

@@ -12,6 +12,14 @@ use crate::state::{About, FinalModel, Habits, MEMBERSHIP, MODEL};
 use crate::update::codec_of;
 
 impl Member {
+    /// Begins with what was asked for while the model was being built, as if it were asked for now.
+    pub(crate) fn take_up(&mut self, turn: &mut Turn<'_>) {
+        for task in std::mem::take(&mut self.queue.tasks) {
+            self.task(task, turn);
+        }
+        self.proceed(turn);
+    }
+
     /// The coordinator wants something done.
     pub(crate) fn task(&mut self, task: Task, turn: &mut Turn<'_>) {
         let known = match &task {
