@@ -6,6 +6,7 @@
 
 pub mod architecture;
 pub mod calibrate;
+pub mod central;
 pub mod device;
 pub mod evaluate;
 pub mod examples;
@@ -19,10 +20,13 @@ pub mod optimiser;
 pub mod predictor;
 pub mod preset;
 pub mod schedule;
+#[cfg(test)]
+mod testing;
 pub mod trainer;
 pub mod weights;
 
 pub use architecture::Architecture;
+pub use central::CentralEvaluator;
 pub use device::Backend;
 pub use predictor::{ClassLayer, Predictor};
 pub use preset::{PRESETS, Preset};

@@ -127,3 +127,6 @@ impl Pass<'_> {
         y.reshape([images, locations, outputs])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,18 @@
 //! The operations a detector is made of, on NHWC tensors.
 //!
 //! A whole inverted residual is one operation, because what makes training fast is passing raw convolution outputs with a
-//! pending normalisation from one pass to the next, which separate autodiff operations cannot express. [`stock`] composes
-//! them from burn's own operations: it runs on every device and is the oracle of the native kernels.
+//! pending normalisation from one pass to the next, which separate autodiff operations cannot express. [`native`] does that
+//! on burn-flex. [`stock`] composes them from burn's own operations: it runs on every other device and is the oracle of the
+//! native ones.
 //!
 //! Activations are `[images, rows, columns, channels]`. A 1x1 weight is `[out, in]`, a 3x3 depthwise weight `[3, 3, channels]`,
 //! the stem's `[3, 3, in, out]`. Convolutions pad by one pixel of zeros, so a stride of 2 halves sizes and rounds up.
 
+use std::sync::LazyLock;
+
 use burn::tensor::Tensor;
 
+pub mod native;
 pub mod stock;
 
 /// Added to variances before the square root.
@@ -62,6 +66,13 @@ pub struct BlockArgs {
     pub residual: bool,
 }
 
+/// Whether the native operations take `x`; the environment variable `FOVEA_OPS=stock` keeps them out, to compare the two.
+fn natively(x: &Tensor<4>) -> bool {
+    static STOCK: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("FOVEA_OPS").is_some_and(|ops| ops == "stock"));
+    !*STOCK && native::serves(x)
+}
+
 /// 3x3 convolution with stride 2 (`weight` `[3, 3, in, out]`), batch norm, ReLU6.
 pub fn stem(
     x: Tensor<4>,
@@ -69,12 +80,16 @@ pub fn stem(
     norm: NormArgs,
     statistics: Statistics,
 ) -> (Tensor<4>, BatchMoments) {
-    stock::stem(x, weight, norm, statistics)
+    if natively(&x) {
+        native::stem(x, weight, norm, statistics)
+    } else {
+        stock::stem(x, weight, norm, statistics)
+    }
 }
 
 /// A block; the moments come in the order expand (if any), depthwise, project.
 pub fn block(x: Tensor<4>, args: BlockArgs, statistics: Statistics) -> (Tensor<4>, Vec<BatchMoments>) {
-    stock::block(x, args, statistics)
+    if natively(&x) { native::block(x, args, statistics) } else { stock::block(x, args, statistics) }
 }
 
 /// 1x1 convolution (`weight` `[out, in]`), batch norm and, with `activate`, ReLU6.
@@ -85,15 +100,19 @@ pub fn pointwise(
     activate: bool,
     statistics: Statistics,
 ) -> (Tensor<4>, BatchMoments) {
-    stock::pointwise(x, weight, norm, activate, statistics)
+    if natively(&x) {
+        native::pointwise(x, weight, norm, activate, statistics)
+    } else {
+        stock::pointwise(x, weight, norm, activate, statistics)
+    }
 }
 
 /// 1x1 convolution (`weight` `[out, in]`) with a bias `[out]`, nothing else.
 pub fn predict(x: Tensor<4>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<4> {
-    stock::predict(x, weight, bias)
+    if natively(&x) { native::predict(x, weight, bias) } else { stock::predict(x, weight, bias) }
 }
 
 /// `lateral` plus `small` enlarged to twice its size (nearest neighbour) and cropped to `lateral`'s.
 pub fn upsample_add(small: Tensor<4>, lateral: Tensor<4>) -> Tensor<4> {
-    stock::upsample_add(small, lateral)
+    if natively(&small) { native::upsample_add(small, lateral) } else { stock::upsample_add(small, lateral) }
 }

@@ -25,3 +25,6 @@ pub fn learning_rate(plan: &TrainPlan, progress: f32) -> f32 {
 pub fn mosaic(progress: f32) -> bool {
     progress < 1.0 - PLAIN_SHARE
 }
+
+#[cfg(test)]
+mod tests;

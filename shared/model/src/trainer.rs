@@ -19,6 +19,7 @@ use crate::device::{Backend, pool};
 use crate::evaluate::{DetectConfig, evaluate};
 use crate::examples::Examples;
 use crate::fit::Fit;
+use crate::initial::adopt_class_layer;
 
 /// What a device grants to training.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,7 +118,13 @@ impl Trainer for DetectorTrainer {
             Architecture::new(spec).map_err(|refused| TrainError::Model(refused.to_string()))?;
         let examples = |dataset: &Dataset, cache_bytes: usize| {
             let pixels = architecture.pixels();
-            Examples::new(dataset.clone(), architecture.classes(), pixels, cache_bytes, self.config.limits.clone())
+            Examples::new(
+                dataset.clone(),
+                architecture.classes(),
+                pixels,
+                cache_bytes,
+                self.config.limits.clone(),
+            )
         };
         // Held-out images are looked at twice a round at most; training images many times.
         let held_out_bytes = self.config.cache_bytes / 8;
@@ -159,8 +166,7 @@ impl Trainer for DetectorTrainer {
                     .map_err(|refused| data(&refused))?,
                 Norm::Frozen => 0,
             };
-            let scored =
-                evaluate(architecture, held_out, &device, &values, batch, &DetectConfig::default())?;
+            let scored = evaluate(architecture, held_out, &device, &values, batch, &DetectConfig::default())?;
             let histogram = self.config.histogram;
             let global = scored.shared.score(histogram).map_err(|refused| data(&refused))?;
             let personal = scored.personal.score(histogram).map_err(|refused| data(&refused))?;
@@ -196,6 +202,23 @@ pub fn join(layout: &Layout, model: &DeviceModel) -> Result<Vec<f32>, TrainError
         }
         layout.scatter(scoped, scope, &mut values);
     }
+    Ok(values)
+}
+
+/// A published version as one flat vector in the layout; the personal class layer starts as the shared one.
+///
+/// # Errors
+/// A scope of another length than the layout's.
+pub fn join_published(
+    architecture: &Architecture,
+    shared: &[f32],
+    statistics: &[f32],
+) -> Result<Vec<f32>, TrainError> {
+    let layout = architecture.layout();
+    let personal = vec![0.0; layout.of_scope(Scope::Personal).len()];
+    let model = DeviceModel { shared: shared.to_vec(), statistics: statistics.to_vec(), personal };
+    let mut values = join(layout, &model)?;
+    adopt_class_layer(architecture, &mut values);
     Ok(values)
 }
 
