@@ -80,6 +80,7 @@ impl fmt::Display for Backend {
 /// # Errors
 /// [`TrainError::Model`] when the operating system refuses.
 pub fn pool(threads: usize) -> Result<ThreadPool, TrainError> {
-    let builder = ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("learn-{number}"));
+    let builder =
+        ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("learn-{number}"));
     builder.build().map_err(|refused| TrainError::Model(format!("{threads} threads: {refused}")))
 }

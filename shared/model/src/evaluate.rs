@@ -82,7 +82,8 @@ impl Outcomes {
     /// What the coordinator says of a version, per class in the order of `classes`.
     pub fn central(&self, classes: &[String]) -> CentralScore {
         let report = self.report();
-        let figure = |class: &String| report.classes.get(class).map(|found| found.ap50).filter(|&ap| ap >= 0.0);
+        let figure =
+            |class: &String| report.classes.get(class).map(|found| found.ap50).filter(|&ap| ap >= 0.0);
         let ap50_per_class = classes.iter().map(figure).collect();
         CentralScore { ap50: report.ap50.max(0.0), ap: report.ap.max(0.0), ap50_per_class }
     }

@@ -78,7 +78,8 @@ impl Examples {
         let samples: Vec<Sample> = dataset.samples.into_iter().filter(|sample| sample.labelled).collect();
         let mask = |sample: &Sample| {
             let mut mask = vec![false; classes.len()];
-            let looked_for = sample.annotated_classes.iter().filter_map(|&class| *class_map.get(class as usize)?);
+            let looked_for =
+                sample.annotated_classes.iter().filter_map(|&class| *class_map.get(class as usize)?);
             looked_for.for_each(|class| mask[class as usize] = true);
             mask
         };
@@ -165,8 +166,7 @@ impl Examples {
             let frame = (sample.width, sample.height);
             sources.push(Source { image, annotations: &sample.annotations, frame });
         }
-        let annotations =
-            render(&sources, spec, (self.pixels, self.pixels), rng, Output::Normalised(pixels));
+        let annotations = render(&sources, spec, (self.pixels, self.pixels), rng, Output::Normalised(pixels));
         let mut mask = self.masks[example].clone();
         for &other in &chosen[1..] {
             mask.iter_mut().zip(&self.masks[other]).for_each(|(mine, theirs)| *mine &= *theirs);

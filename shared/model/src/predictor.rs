@@ -1,8 +1,8 @@
 //! A finished model at work on single images.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use dataset::augment::{AugmentSpec, Output, Source, render};
 use dataset::Image;
+use dataset::augment::{AugmentSpec, Output, Source, render};
 use detection::Detection;
 use protocol::train::TrainError;
 use rand::SeedableRng;

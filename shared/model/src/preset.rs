@@ -143,10 +143,14 @@ mod tests {
         for text in ["", "toy", "small", "small256 ", "@320"] {
             assert!(matches!(Preset::parse(text), Err(PresetError::Unknown { .. })), "{text:?}");
         }
-        for text in ["small256@", "small256@0", "small256@16", "small256@300", "small256@1312", "nano96@-96"] {
+        for text in ["small256@", "small256@0", "small256@16", "small256@300", "small256@1312", "nano96@-96"]
+        {
             assert!(matches!(Preset::parse(text), Err(PresetError::Pixels { .. })), "{text:?}");
         }
         let message = Preset::parse("small256@300").unwrap_err().to_string();
-        assert_eq!(message, r#"preset small256: input size "300", expected a multiple of 32 from 32 to 1280"#);
+        assert_eq!(
+            message,
+            r#"preset small256: input size "300", expected a multiple of 32 from 32 to 1280"#
+        );
     }
 }
