@@ -140,10 +140,10 @@ pub struct ServeArgs {
     /// Peak learning rate [default: 0.003].
     #[arg(long, env = "FOVEA_LEARNING_RATE", value_name = "RATE")]
     pub learning_rate: Option<f32>,
-    /// Optimiser on the device: adam_w or sgd [default: adam_w].
+    /// Optimiser on the device: adamw, adam-mini or sgd [default: adamw].
     #[arg(long, env = "FOVEA_OPTIMISER", value_name = "NAME", value_parser = word::<protocol::plan::Optimiser>)]
     pub optimiser: Option<protocol::plan::Optimiser>,
-    /// What trains: head, neck+head or all [default: all].
+    /// What trains: head, neck+head, light or all [default: all].
     #[arg(long, env = "FOVEA_TRAINED", value_name = "PART", value_parser = word::<protocol::plan::Freeze>)]
     pub trained: Option<protocol::plan::Freeze>,
     /// Batch norm: local (statistics of each device) or frozen [default: local].

@@ -67,7 +67,10 @@ pub fn create_token(state: &Path, ttl: Duration, uses: u32) -> Result<Token, Err
 }
 
 /// TLS with the folder's authority, and a first token while nobody has joined.
-fn secure(
+///
+/// # Errors
+/// A state folder that cannot be read or written, no randomness.
+pub fn secure(
     folder: &StateFolder,
     names: &[String],
     address: SocketAddr,

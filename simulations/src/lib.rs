@@ -1,1 +1,19 @@
 //! Thousands of unequal virtual devices driving the production cores.
+//!
+//! The third driver beside the two binaries: [`world`] turns effects of the cores into events at a later virtual time. It
+//! replaces the network, the clock and the devices, and nothing else.
+
+pub mod chart;
+pub mod cli;
+pub mod device;
+pub mod host;
+pub mod learning;
+pub mod queue;
+pub mod report;
+mod run;
+pub mod scenario;
+pub mod toy;
+pub mod workers;
+pub mod world;
+
+pub use run::{run_file, simulate};

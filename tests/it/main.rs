@@ -1,3 +1,5 @@
 //! One binary for every test that crosses a crate wall.
 
+mod parity;
+mod recovery;
 mod tidy;

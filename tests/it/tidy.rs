@@ -20,8 +20,14 @@ const WALLS: &[(&str, &[&str])] = &[
     ("model", &["tokio", "tonic", "prost", "wire"]),
     ("export", &["tokio", "tonic", "prost", "wire"]),
     ("wire", &["coordinator-core", "client-core", "model", "burn", "dataset", "image"]),
-    ("coordinator-core", &["tokio", "tonic", "sled", "rustls", "prost", "wire", "model", "burn", "dataset", "image"]),
-    ("client-core", &["tokio", "tonic", "sled", "rustls", "prost", "wire", "model", "burn", "dataset", "image"]),
+    (
+        "coordinator-core",
+        &["tokio", "tonic", "sled", "rustls", "prost", "wire", "model", "burn", "dataset", "image"],
+    ),
+    (
+        "client-core",
+        &["tokio", "tonic", "sled", "rustls", "prost", "wire", "model", "burn", "dataset", "image"],
+    ),
     ("coordinator", &["client", "client-core"]),
     ("client", &["coordinator", "coordinator-core", "sled"]),
     ("simulations", &["coordinator", "client", "tokio", "tonic", "sled", "rustls"]),
@@ -49,10 +55,12 @@ fn metadata() -> Metadata {
 
 /// Names of everything `start` reaches through normal and build dependencies.
 fn reach(metadata: &Metadata, start: &str) -> BTreeSet<String> {
-    let names: BTreeMap<_, _> = metadata.packages.iter().map(|p| (p.id.clone(), p.name.to_string())).collect();
+    let names: BTreeMap<_, _> =
+        metadata.packages.iter().map(|p| (p.id.clone(), p.name.to_string())).collect();
     let resolve = metadata.resolve.as_ref().expect("metadata is resolved");
     let nodes: BTreeMap<_, _> = resolve.nodes.iter().map(|node| (node.id.clone(), node)).collect();
-    let mut open: Vec<_> = names.iter().filter(|(_, name)| *name == start).map(|(id, _)| id.clone()).collect();
+    let mut open: Vec<_> =
+        names.iter().filter(|(_, name)| *name == start).map(|(id, _)| id.clone()).collect();
     assert_eq!(open.len(), 1, "crate {start} exists once in the workspace");
     let mut seen = BTreeSet::new();
     while let Some(id) = open.pop() {
@@ -85,7 +93,9 @@ fn walls_hold() {
     let mut crossed = Vec::new();
     for (name, never) in WALLS {
         let reached = reach(&metadata, name);
-        crossed.extend(never.iter().filter(|other| reached.contains(**other)).map(|other| format!("{name} -> {other}")));
+        crossed.extend(
+            never.iter().filter(|other| reached.contains(**other)).map(|other| format!("{name} -> {other}")),
+        );
     }
     assert!(crossed.is_empty(), "walls crossed (cargo tree -p CRATE -i OTHER shows how): {crossed:#?}");
 }
@@ -114,7 +124,9 @@ fn unsafe_lives_in_kernels_alone() {
     for file in files.iter().filter(|file| !file.starts_with(&kernels)) {
         let text = fs::read_to_string(file).expect("source files are UTF-8");
         let uses = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let found = uses.clone().any(|line| line.contains(concat!("unsafe", " {")) || line.contains(concat!("unsafe", " fn")));
+        let found = uses
+            .clone()
+            .any(|line| line.contains(concat!("unsafe", " {")) || line.contains(concat!("unsafe", " fn")));
         assert!(!found, "{} uses unsafe code", file.display());
     }
 }
@@ -137,7 +149,9 @@ fn every_algorithm_is_registered() {
     for (table, folder) in REGISTRIES {
         let table_path = root().join(table);
         let text = fs::read_to_string(&table_path).unwrap_or_else(|error| panic!("{table}: {error}"));
-        for entry in fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}")).flatten() {
+        for entry in
+            fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}")).flatten()
+        {
             let file = entry.file_name().to_string_lossy().into_owned();
             let Some(stem) = file.strip_suffix(".rs").filter(|stem| *stem != "tests") else { continue };
             assert!(text.contains(&format!("{stem}::")), "{folder}/{file} is not in the table of {table}");

@@ -1,11 +1,14 @@
-//! Cuts large labelled pictures into tiles and writes one VOC folder: how an aerial picture becomes a data set.
+//! Cuts large labelled pictures into tiles and writes one VOC folder per site: how aerial pictures become a federation.
 //!
 //! ```text
-//! cargo run -p dataset --example tiles -- --data FOLDER --tile 200 --class Tree --test-every 4 --out SITE
+//! cargo run -p dataset --example tiles -- --site west=FOLDER:0:0.5 --site east=FOLDER:0.5:1 --site river=OTHER \
+//!     --tile 200 --class Tree --test-every 4 --out SITES
 //! ```
 //!
-//! FOLDER holds pictures with a VOC label file beside each. Tiles do not overlap, so no held-out pixel is ever trained on.
+//! Each FOLDER holds pictures with a VOC label file beside each; the two numbers take a part of their width. Tiles do not
+//! overlap, so no held-out pixel is ever trained on. Held-out tiles of all sites go to `SITES/held-out`.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,24 +22,42 @@ const SIGHT_MIN: f32 = 0.5;
 /// Cut large labelled pictures into tiles.
 #[derive(Parser)]
 struct Args {
-    /// Folder with pictures and label files.
-    #[arg(long)]
-    data: PathBuf,
+    /// A site: its name, the folder with its pictures, and optionally which part of their width, from 0 to 1.
+    #[arg(long = "site", required = true, value_name = "NAME=FOLDER[:FROM:TO]", value_parser = site)]
+    sites: Vec<Site>,
     /// Side of a tile, pixels of the picture.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(16..))]
     tile: u32,
     /// Label all boxes with this one class.
     #[arg(long)]
     class: Option<String>,
-    /// Every n-th tile is held out: listed as test, not as train.
+    /// Every n-th tile of a site is held out; 0 holds none out.
     #[arg(long, default_value_t = 4)]
     test_every: usize,
-    /// Only tiles whose left edge lies in this part of the picture: two numbers, 0..1.
-    #[arg(long, num_args = 2, value_names = ["FROM", "TO"])]
-    columns: Option<Vec<f32>>,
-    /// Folder to make.
+    /// Folder to make the sites' folders in.
     #[arg(long)]
     out: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+struct Site {
+    name: String,
+    folder: PathBuf,
+    columns: Range<f32>,
+}
+
+fn site(text: &str) -> Result<Site, String> {
+    let (name, rest) = text.split_once('=').ok_or("expected NAME=FOLDER")?;
+    let parts: Vec<&str> = rest.split(':').collect();
+    let columns = match parts[..] {
+        [_] => 0.0..1.0,
+        [_, from, to] => {
+            let share = |text: &str| text.parse::<f32>().map_err(|_| format!("{text:?} is not a number"));
+            share(from)?..share(to)?
+        }
+        _ => return Err("expected NAME=FOLDER or NAME=FOLDER:FROM:TO".into()),
+    };
+    Ok(Site { name: name.into(), folder: parts[0].into(), columns })
 }
 
 fn main() -> ExitCode {
@@ -50,33 +71,44 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let limits = DecodeLimits::default();
-    let pictures = open(&args.data, &OpenOptions::default())?;
+    let mut held_out = Dataset::default();
+    for site in &args.sites {
+        let tiles = tiles(site, args)?;
+        let is_held_out = |tile: &usize| args.test_every > 0 && tile % args.test_every == args.test_every / 2;
+        let (test, train): (Vec<usize>, Vec<usize>) = (0..tiles.samples.len()).partition(is_held_out);
+        let (test, train) = (tiles.subset(&test), tiles.subset(&train));
+        let all: Vec<usize> = (0..train.samples.len()).collect();
+        write_voc(&args.out.join(&site.name), &train, &[("train", &all)])?;
+        let boxes: usize = tiles.samples.iter().map(|tile| tile.annotations.len()).sum();
+        let (train, out) = (train.samples.len(), test.samples.len());
+        eprintln!("{}: {train} training tiles, {out} held out, {boxes} boxes", site.name);
+        if held_out.classes.is_empty() {
+            held_out.classes = test.classes;
+        }
+        held_out.samples.extend(test.samples);
+    }
+    let all: Vec<usize> = (0..held_out.samples.len()).collect();
+    write_voc(&args.out.join("held-out"), &held_out, &[("test", &all)])?;
+    Ok(())
+}
+
+/// All tiles of a site that have a box.
+fn tiles(site: &Site, args: &Args) -> Result<Dataset, Box<dyn std::error::Error>> {
+    let pictures = open(&site.folder, &OpenOptions::default())?;
     let one_class = args.class.clone().map(|class| vec![class]);
-    let mut tiles = Dataset { classes: one_class.unwrap_or(pictures.classes.clone()), ..Dataset::default() };
-    let columns = args.columns.clone().unwrap_or(vec![0.0, 1.0]);
+    let classes = one_class.unwrap_or_else(|| pictures.classes.clone());
+    let mut tiles = Dataset { classes, ..Dataset::default() };
     for picture in &pictures.samples {
-        let image = picture.load(&limits)?;
+        let image = picture.load(&DecodeLimits::default())?;
         for top in (0..image.height()).step_by(args.tile as usize) {
             for left in (0..image.width()).step_by(args.tile as usize) {
-                let share = left as f32 / image.width() as f32;
-                if (columns[0]..columns[1]).contains(&share) {
+                if site.columns.contains(&(left as f32 / image.width() as f32)) {
                     tiles.samples.extend(cut(picture, &image, (left, top), args));
                 }
             }
         }
     }
-    let held_out = |tile: &usize| args.test_every > 0 && tile % args.test_every == args.test_every / 2;
-    let (test, train): (Vec<usize>, Vec<usize>) = (0..tiles.samples.len()).partition(held_out);
-    write_voc(&args.out, &tiles, &[("train", &train), ("test", &test)])?;
-    let boxes: usize = tiles.samples.iter().map(|tile| tile.annotations.len()).sum();
-    eprintln!(
-        "{}: {} training tiles, {} held out, {boxes} boxes",
-        args.out.display(),
-        train.len(),
-        test.len()
-    );
-    Ok(())
+    Ok(tiles)
 }
 
 /// The tile at `(left, top)` with the boxes in its frame; `None` for slivers at the edge and tiles without boxes, of which

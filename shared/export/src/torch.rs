@@ -89,7 +89,7 @@ pub(crate) fn read_legacy(bytes: &[u8]) -> Result<Checkpoint, String> {
     let (tree, root, _) = next("tensors")?;
     let (keys, list, mut data) = next("storage keys")?;
     let views = views(&tree, root)?;
-    let elements: BTreeMap<&str, usize> = tree.storages().map(|(key, width)| (key, width)).collect();
+    let elements: BTreeMap<&str, usize> = tree.storages().collect();
     let mut storages: BTreeMap<&str, &[u8]> = BTreeMap::new();
     let Node::List(list) = keys.node(list) else { return Err("storage keys: not a list".to_owned()) };
     for &key in list {

@@ -100,7 +100,9 @@ pub struct BlockIndex {
 /// The part of the detector a tensor belongs to, in the order in which freezing lets go of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Feature extractor.
+    /// 1x1 convolution weights of the backbone behind its finest tapped level.
+    Deep,
+    /// The rest of the feature extractor.
     Backbone,
     /// Levels made to know of each other.
     Neck,
@@ -225,7 +227,9 @@ impl Architecture {
         if classes.len() > max {
             return error(format!("{} classes, at most {max} are possible", classes.len()));
         }
-        if let Some(name) = classes.iter().enumerate().find_map(|(i, c)| classes[..i].contains(c).then_some(c)) {
+        if let Some(name) =
+            classes.iter().enumerate().find_map(|(i, c)| classes[..i].contains(c).then_some(c))
+        {
             return error(format!("class {name:?} appears twice"));
         }
         let Shape { width, strides, channels, bottom_up, head_units } = preset.entry.shape;
@@ -243,7 +247,8 @@ impl Architecture {
             for repeat in 0..repeats {
                 let stride = if repeat == 0 { first_stride } else { 1 };
                 let name = format!("backbone.{}", blocks.len() + 1);
-                blocks.push((b.inverted_residual(&name, current, expansion, out, stride), None));
+                let pointwise = if tapped.is_empty() { Part::Backbone } else { Part::Deep };
+                blocks.push((b.inverted_residual(&name, pointwise, [current, expansion, out], stride), None));
                 current = out;
             }
             if TAPS.iter().any(|&(stride, end)| end == stage + 1 && strides.contains(&stride)) {
@@ -257,9 +262,7 @@ impl Architecture {
         let lateral = strides
             .iter()
             .zip(&tapped)
-            .map(|(stride, &from)| {
-                b.conv(Part::Neck, &format!("neck.lateral{stride}"), &[channels, from])
-            })
+            .map(|(stride, &from)| b.conv(Part::Neck, &format!("neck.lateral{stride}"), &[channels, from]))
             .collect();
         let mut unit = |name: String, stride: usize| b.unit(Part::Neck, &name, channels, stride);
         let finer = &strides[..strides.len() - 1];

@@ -29,7 +29,7 @@ impl CentralEvaluator {
         let architecture =
             Architecture::new(spec).map_err(|refused| TrainError::Model(refused.to_string()))?;
         let (classes, pixels) = (architecture.classes(), architecture.pixels());
-        let examples = Examples::new(dataset, classes, pixels, config.cache_bytes, config.limits.clone());
+        let examples = Examples::new(dataset, classes, pixels, config.cache_bytes, config.limits);
         if examples.is_empty() {
             return Err(TrainError::Data("no labelled images".to_owned()));
         }

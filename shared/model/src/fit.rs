@@ -157,7 +157,8 @@ impl<'a> Fit<'a> {
             Norm::Frozen => Statistics::Fixed,
         };
         let freeze = self.plan.freeze;
-        let trains = |index: usize| architecture.roles[index].learns() && trains(freeze, architecture.parts[index]);
+        let trains =
+            |index: usize| architecture.roles[index].learns() && trains(freeze, architecture.parts[index]);
         let weights = Weights::trainable(architecture.layout(), &self.values, &self.device, trains);
 
         let mut gradients = vec![0.0; self.values.len()];
@@ -168,7 +169,8 @@ impl<'a> Fit<'a> {
             let pixels = drawn.take_pixels(&weights.device());
             let mut outputs = architecture.forward(&weights, pixels, statistics);
             let used = std::mem::take(&mut outputs.moments);
-            let mut back = loss::backward(architecture, &self.loss, phase, outputs, &drawn).map_err(refused)?;
+            let mut back =
+                loss::backward(architecture, &self.loss, phase, outputs, &drawn).map_err(refused)?;
             if !back.report.total.is_finite() {
                 return Err(TrainError::Diverged { step: self.step, what: "loss".to_owned() });
             }
@@ -202,7 +204,8 @@ impl<'a> Fit<'a> {
 
     fn first_not_finite(&self, gradients: &[f32]) -> String {
         let tensors = self.architecture.layout().tensors();
-        let bad = tensors.iter().find(|tensor| gradients[tensor.range()].iter().any(|value| !value.is_finite()));
+        let bad =
+            tensors.iter().find(|tensor| gradients[tensor.range()].iter().any(|value| !value.is_finite()));
         bad.map_or_else(|| "gradient".to_owned(), |tensor| format!("gradient of {}", tensor.spec.name))
     }
 }
@@ -210,28 +213,19 @@ impl<'a> Fit<'a> {
 /// Whether a part trains under a policy. The personal layer always does.
 fn trains(freeze: Freeze, part: Part) -> bool {
     let first = match freeze {
-        Freeze::None => Part::Backbone,
+        Freeze::None => Part::Deep,
+        Freeze::Light => Part::Backbone,
         Freeze::NeckHead => Part::Neck,
         Freeze::Head => Part::Head,
     };
     part >= first
 }
 
-/// The learnt tensors of some parts, neighbours of equal treatment joined.
+/// The learnt tensors of some parts.
 fn groups(architecture: &Architecture, wanted: impl Fn(Part) -> bool) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
     let tensors = architecture.layout().tensors().iter().zip(&architecture.parts).zip(&architecture.roles);
-    for ((tensor, &part), role) in tensors {
-        if !role.learns() || !wanted(part) {
-            continue;
-        }
-        let (range, decays) = (tensor.range(), role.decays());
-        match groups.last_mut() {
-            Some(last) if last.range.end == range.start && last.decays == decays => last.range.end = range.end,
-            _ => groups.push(Group { range, decays }),
-        }
-    }
-    groups
+    let learnt = tensors.filter(|((_, part), role)| role.learns() && wanted(**part));
+    learnt.map(|((tensor, _), role)| Group { range: tensor.range(), decays: role.decays() }).collect()
 }
 
 /// Cuts into as few pieces of at most `most` as possible, equal but for one: a rest of a single image would make noisy

@@ -6,10 +6,11 @@ use std::ops::Range;
 
 use protocol::plan::Optimiser as Choice;
 
+mod adam_mini;
 mod adamw;
 mod sgd;
 
-/// Neighbouring values that are treated alike.
+/// The values of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Where they lie in the flat vector.
@@ -28,6 +29,7 @@ pub trait Optimiser: Send {
 pub fn optimiser(choice: Choice, len: usize, weight_decay: f32) -> Box<dyn Optimiser> {
     match choice {
         Choice::AdamW => Box::new(adamw::AdamW::new(len, weight_decay)),
+        Choice::AdamMini => Box::new(adam_mini::AdamMini::new(len, weight_decay)),
         Choice::Sgd => Box::new(sgd::Sgd::new(len, weight_decay)),
     }
 }

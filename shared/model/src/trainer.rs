@@ -118,13 +118,7 @@ impl Trainer for DetectorTrainer {
             Architecture::new(spec).map_err(|refused| TrainError::Model(refused.to_string()))?;
         let examples = |dataset: &Dataset, cache_bytes: usize| {
             let pixels = architecture.pixels();
-            Examples::new(
-                dataset.clone(),
-                architecture.classes(),
-                pixels,
-                cache_bytes,
-                self.config.limits.clone(),
-            )
+            Examples::new(dataset.clone(), architecture.classes(), pixels, cache_bytes, self.config.limits)
         };
         // Held-out images are looked at twice a round at most; training images many times.
         let held_out_bytes = self.config.cache_bytes / 8;

@@ -165,7 +165,8 @@ impl Canonical {
 
     /// Digest over layout, steps and ticks: equal digests mean bit-equal models.
     pub fn digest(&self) -> Digest {
-        let exponents: Vec<u8> = self.grid.exponents.iter().map(|exponent| exponent.to_le_bytes()[0]).collect();
+        let exponents: Vec<u8> =
+            self.grid.exponents.iter().map(|exponent| exponent.to_le_bytes()[0]).collect();
         let ticks: Vec<u8> = self.ticks.iter().flat_map(|tick| tick.to_le_bytes()).collect();
         Digest::of(&[b"fovea model 1\n", &self.layout.digest().0, &exponents, &ticks])
     }

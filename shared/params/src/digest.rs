@@ -63,6 +63,7 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("expected 64 hex digits of a SHA-256 digest"))
+        Self::from_hex(&text)
+            .ok_or_else(|| serde::de::Error::custom("expected 64 hex digits of a SHA-256 digest"))
     }
 }

@@ -81,13 +81,18 @@ impl Accumulator {
         }
         self.for_each_subtick(entries, |_, _| {})?;
         let mut sums = std::mem::take(&mut self.sums);
-        let added = self.for_each_subtick(entries, |index, subticks| sums[index] += subticks * i64::from(weight));
+        let added =
+            self.for_each_subtick(entries, |index, subticks| sums[index] += subticks * i64::from(weight));
         self.sums = sums;
         self.weight = total;
         added
     }
 
-    fn for_each_subtick(&self, entries: &[(u32, f32)], mut visit: impl FnMut(usize, i64)) -> Result<(), SumError> {
+    fn for_each_subtick(
+        &self,
+        entries: &[(u32, f32)],
+        mut visit: impl FnMut(usize, i64),
+    ) -> Result<(), SumError> {
         let tensors = self.layout.tensors();
         let bound = TICKS_MAX * f64::from(1_u32 << SUBTICK_BITS);
         let mut tensor = 0;

@@ -43,9 +43,13 @@ pub enum Optimiser {
     AdamW,
     /// SGD with Nesterov momentum 0.9.
     Sgd,
+    /// AdamW with one second moment per tensor (after Zhang et al. 2024, arXiv:2406.16793), beta 0.9 / 0.95. Within a tensor
+    /// steps keep the proportions of the gradients, so far fewer values of an update matter than with [`Self::AdamW`].
+    #[serde(rename = "adam-mini")]
+    AdamMini,
 }
 
-/// Which tensors train; in configuration `head`, `neck+head` or `all`.
+/// Which tensors train; in configuration `head`, `neck+head`, `light` or `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Freeze {
     /// Only the head trains.
@@ -54,6 +58,10 @@ pub enum Freeze {
     /// Neck and head train.
     #[serde(rename = "neck+head")]
     NeckHead,
+    /// Everything but the 1x1 convolutions of the backbone behind its finest tapped level: three quarters of all weights, and
+    /// those that contribute least in tens of rounds, so the bytes of an update go where they count.
+    #[serde(rename = "light")]
+    Light,
     /// Everything trains.
     #[serde(rename = "all")]
     None,

@@ -97,10 +97,12 @@ fn train_plan(plan: &TrainPlan) -> proto::TrainPlan {
     let optimiser = match plan.optimiser {
         Optimiser::AdamW => proto::Optimiser::AdamW,
         Optimiser::Sgd => proto::Optimiser::Sgd,
+        Optimiser::AdamMini => proto::Optimiser::AdamMini,
     };
     let freeze = match plan.freeze {
         Freeze::Head => proto::Freeze::Head,
         Freeze::NeckHead => proto::Freeze::NeckHead,
+        Freeze::Light => proto::Freeze::Light,
         Freeze::None => proto::Freeze::None,
     };
     let norm = match plan.norm {

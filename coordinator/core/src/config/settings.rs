@@ -106,7 +106,7 @@ pub struct TrainSettings {
     pub batch: u32,
     /// Images per forward pass; gradients accumulate until `batch`, so memory follows this.
     pub micro_batch: u32,
-    /// The optimiser.
+    /// The optimiser: `adamw`, `adam-mini` or `sgd`.
     pub optimiser: Optimiser,
     /// Peak learning rate.
     pub learning_rate: f32,
@@ -120,7 +120,7 @@ pub struct TrainSettings {
     pub warm_up: f32,
     /// The last learning rate as a share of the peak, after a cosine.
     pub final_rate: f32,
-    /// Which tensors train: `head`, `neck+head` or `all`.
+    /// Which tensors train: `head`, `neck+head`, `light` (all but the 1x1 convolutions of the deep backbone) or `all`.
     pub trained: Freeze,
     /// Batch norm: `local` or `frozen`.
     pub norm: Norm,

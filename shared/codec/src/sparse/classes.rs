@@ -12,6 +12,8 @@ use params::Layout;
 use super::{CLASSES_MAX, Cursor, GAP_RICE_MAX};
 use crate::bits::rice_bits;
 
+/// Most classes to begin with.
+const ALIKE_MAX: usize = 64;
 /// A row of the table of classes.
 const ROW_BITS: f64 = 40.0;
 /// No step finer than this share of the least magnitude is asked for when bits are compared.
@@ -54,7 +56,7 @@ pub(super) fn divide(layout: &Layout, entries: &[(u32, f32)]) -> Classes {
     let mut best = (f64::INFINITY, classes.clone());
     loop {
         let bits = costs.iter().sum::<f64>() + numbers(classes.len());
-        if bits <= best.0 {
+        if bits <= best.0 && classes.len() <= CLASSES_MAX {
             best = (bits, classes.clone());
         }
         let mut cheapest: Option<(f64, usize, usize)> = None;
@@ -91,15 +93,17 @@ fn tally(layout: &Layout, entries: &[(u32, f32)]) -> Vec<Tally> {
     tallies
 }
 
-/// Puts together tensors whose densities and mean magnitudes lie in the same octaves, to at most [`CLASSES_MAX`] classes.
+/// Puts together tensors whose densities lie in one octave and whose least magnitudes in one quarter of an octave. (Most
+/// tensors begin at the common threshold; those held to their floor begin below, and would spoil its levels.)
 fn alike(layout: &Layout, tallies: Vec<Tally>) -> Vec<Tally> {
     let mut classes = BTreeMap::new();
     for (tensor, tally) in layout.tensors().iter().zip(tallies) {
-        let spacing = tensor.len / tally.entries.max(1);
-        let magnitude = tally.sum / tally.entries.max(1) as f64;
-        let key = (spacing.max(1).ilog2(), magnitude.log2().floor() as i32);
-        let full = classes.len() == CLASSES_MAX && !classes.contains_key(&key);
-        let key = classes.keys().next().copied().filter(|_| full).unwrap_or(key);
+        let spacing = (tensor.len / tally.entries.max(1)).max(1);
+        let mut key = (spacing.ilog2(), (4.0 * tally.least.log2()).floor() as i32);
+        if classes.len() == ALIKE_MAX && !classes.contains_key(&key) {
+            // Only contrived updates have so many kinds of tensors: any class will do.
+            key = classes.keys().next().copied().unwrap_or(key);
+        }
         match classes.entry(key) {
             Entry::Vacant(place) => {
                 place.insert(tally);

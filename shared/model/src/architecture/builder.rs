@@ -17,7 +17,7 @@ impl Builder {
         let scope = match (role, part) {
             (Role::Mean | Role::Variance, _) => Scope::Statistic,
             (_, Part::Personal) => Scope::Personal,
-            (_, Part::Backbone | Part::Neck | Part::Head) => Scope::Shared,
+            (_, Part::Deep | Part::Backbone | Part::Neck | Part::Head) => Scope::Shared,
         };
         self.specs.push(TensorSpec { name, shape: shape.to_vec(), scope });
         self.parts.push(part);
@@ -48,20 +48,24 @@ impl Builder {
         ConvIndex { weight, norm: NormIndex { gamma, beta, mean, var } }
     }
 
+    /// `pointwise` is the part that the weights (not the norms) of the 1x1 convolutions belong to.
     pub(super) fn inverted_residual(
         &mut self,
         name: &str,
-        from: usize,
-        expansion: usize,
-        out: usize,
+        pointwise: Part,
+        [from, expansion, out]: [usize; 3],
         stride: usize,
     ) -> BlockIndex {
         let hidden = from * expansion;
         let part = Part::Backbone;
-        let expand =
-            (expansion > 1).then(|| self.conv(part, &format!("{name}.expand"), &[hidden, from]));
+        let expand = (expansion > 1).then(|| {
+            let conv = self.conv(part, &format!("{name}.expand"), &[hidden, from]);
+            self.parts[conv.weight] = pointwise;
+            conv
+        });
         let depthwise = self.conv(part, &format!("{name}.depthwise"), &[3, 3, hidden]);
         let project = self.conv(part, &format!("{name}.project"), &[out, hidden]);
+        self.parts[project.weight] = pointwise;
         let residual = stride == 1 && from == out;
         BlockIndex { expand, depthwise, project, stride, activate_output: false, residual }
     }

@@ -7,8 +7,9 @@ fn names(count: usize) -> Vec<String> {
 #[track_caller]
 fn check(preset: &str, classes: usize, backbone: usize, neck: usize, head: usize) {
     let built = Architecture::with_classes(Preset::parse(preset).unwrap(), &names(classes)).unwrap();
-    let found = [Part::Backbone, Part::Neck, Part::Head].map(|part| built.parameters_of(part));
-    assert_eq!(found, [backbone, neck, head], "{preset}");
+    let [deep, rest, found_neck, found_head] =
+        [Part::Deep, Part::Backbone, Part::Neck, Part::Head].map(|part| built.parameters_of(part));
+    assert_eq!([deep + rest, found_neck, found_head], [backbone, neck, head], "{preset}");
     assert_eq!(built.parameters(), backbone + neck + head);
 }
 
@@ -29,7 +30,8 @@ fn parameter_counts() {
 fn the_backbone_has_the_published_shape() {
     let medium = Architecture::with_classes(Preset::parse("medium320").unwrap(), &names(3)).unwrap();
     assert_eq!(medium.blocks.len(), 17);
-    let taps: Vec<_> = medium.blocks.iter().enumerate().filter_map(|(i, b)| b.1.map(|tap| (i + 1, tap))).collect();
+    let taps: Vec<_> =
+        medium.blocks.iter().enumerate().filter_map(|(i, b)| b.1.map(|tap| (i + 1, tap))).collect();
     assert_eq!(taps, [(6, 0), (13, 1), (17, 2)]);
     let shape = |name: &str| medium.layout.find(name).unwrap().spec.shape.clone();
     assert_eq!(shape("backbone.0.weight"), [3, 3, 3, 32]);
@@ -71,9 +73,14 @@ fn class_lists_that_make_no_sense_are_refused() {
 
 #[test]
 fn widths_round_to_eight_without_losing_a_tenth() {
-    for (base, width, expected) in
-        [(32.0, 0.35, 16), (96.0, 0.35, 32), (16.0, 0.35, 8), (24.0, 0.5, 16), (32.0, 1.0, 32), (160.0, 0.5, 80)]
-    {
+    for (base, width, expected) in [
+        (32.0, 0.35, 16),
+        (96.0, 0.35, 32),
+        (16.0, 0.35, 8),
+        (24.0, 0.5, 16),
+        (32.0, 1.0, 32),
+        (160.0, 0.5, 80),
+    ] {
         assert_eq!(scaled(base, width), expected, "{base} x {width}");
     }
 }

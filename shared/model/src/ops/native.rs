@@ -4,6 +4,8 @@
 //! What backward needs is kept as plain memory in the node, not as tensors. Gradients of parents that track none are not
 //! computed, and a call without autodiff keeps nothing.
 
+#![expect(clippy::too_many_arguments, reason = "they are the parents of one node")]
+
 mod autodiff;
 mod run;
 #[cfg(test)]
@@ -68,7 +70,6 @@ trait NativeOps: Backend {
     ) -> (FloatTensor<Self>, Vec<FloatTensor<Self>>);
 
     /// Input, then weight, gamma and beta of two layers.
-    #[expect(clippy::too_many_arguments, reason = "the parents of one node")]
     fn native_seven(
         x: FloatTensor<Self>,
         weight1: FloatTensor<Self>,
@@ -81,7 +82,6 @@ trait NativeOps: Backend {
     ) -> (FloatTensor<Self>, Vec<FloatTensor<Self>>);
 
     /// Input, then weight, gamma and beta of three layers.
-    #[expect(clippy::too_many_arguments, reason = "the parents of one node")]
     fn native_ten(
         x: FloatTensor<Self>,
         weight1: FloatTensor<Self>,

@@ -26,6 +26,21 @@ fn steps_equal_pytorch() {
     check(Choice::Sgd, 0.05, 0.01, [0.949_659_94, -1.926_695_6]);
 }
 
+/// On tensors of one value, one second moment per tensor is one per value; and within a tensor the first step keeps the
+/// proportions of the gradients, with a root mean square of the rate.
+#[test]
+fn adam_mini_keeps_proportions_within_a_tensor() {
+    let mut values = vec![0.0; 4];
+    let mut rule = optimiser(Choice::AdamMini, 4, 0.0);
+    let groups = [group(0..3, true), group(3..4, false)];
+    rule.step(&groups, &mut values, &[3.0, 4.0, 0.0, -0.2], 0.01);
+    let root_mean_square = (25.0_f32 / 3.0).sqrt();
+    for (value, gradient) in values.iter().zip([3.0, 4.0, 0.0]) {
+        assert!((value + 0.01 * gradient / root_mean_square).abs() < 1e-6, "{values:?}");
+    }
+    assert!((values[3] - 0.01).abs() < 1e-6, "{values:?}");
+}
+
 #[test]
 fn clipping_keeps_the_direction_and_touches_only_its_groups() {
     let mut gradients = [3.0, 4.0, 100.0];

@@ -12,9 +12,8 @@ fn model(values: &[f32]) -> Canonical {
 #[test]
 fn sums_do_not_depend_on_order() {
     let model = model(&[1.0, -2.0, 0.5, 100.0, 0.0]);
-    let contributions: Vec<(Vec<(u32, f32)>, u32)> = (0_u32..40)
-        .map(|i| (vec![(i % 5, 0.1 / (i + 1) as f32)], i % 7 + 1))
-        .collect();
+    let contributions: Vec<(Vec<(u32, f32)>, u32)> =
+        (0_u32..40).map(|i| (vec![(i % 5, 0.1 / (i + 1) as f32)], i % 7 + 1)).collect();
     let sum = |order: &mut dyn Iterator<Item = &(Vec<(u32, f32)>, u32)>| {
         let mut sum = Accumulator::new(model.layout().clone(), model.grid());
         for (entries, weight) in order {

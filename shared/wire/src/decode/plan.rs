@@ -48,6 +48,7 @@ fn optimiser(found: i32) -> Result<Optimiser, DecodeError> {
     match proto::Optimiser::try_from(found) {
         Ok(proto::Optimiser::AdamW) => Ok(Optimiser::AdamW),
         Ok(proto::Optimiser::Sgd) => Ok(Optimiser::Sgd),
+        Ok(proto::Optimiser::AdamMini) => Ok(Optimiser::AdamMini),
         Ok(proto::Optimiser::Unspecified) | Err(_) => Err(unknown("train.optimiser", found)),
     }
 }
@@ -56,6 +57,7 @@ fn freeze(found: i32) -> Result<Freeze, DecodeError> {
     match proto::Freeze::try_from(found) {
         Ok(proto::Freeze::Head) => Ok(Freeze::Head),
         Ok(proto::Freeze::NeckHead) => Ok(Freeze::NeckHead),
+        Ok(proto::Freeze::Light) => Ok(Freeze::Light),
         Ok(proto::Freeze::None) => Ok(Freeze::None),
         Ok(proto::Freeze::Unspecified) | Err(_) => Err(unknown("train.freeze", found)),
     }

@@ -74,8 +74,9 @@ pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
 }
 
 fn train_plan() -> impl Strategy<Value = TrainPlan> {
-    let optimiser = prop_oneof![Just(Optimiser::AdamW), Just(Optimiser::Sgd)];
-    let freeze = prop_oneof![Just(Freeze::Head), Just(Freeze::NeckHead), Just(Freeze::None)];
+    let optimiser = prop_oneof![Just(Optimiser::AdamW), Just(Optimiser::Sgd), Just(Optimiser::AdamMini)];
+    let freeze =
+        prop_oneof![Just(Freeze::Head), Just(Freeze::NeckHead), Just(Freeze::Light), Just(Freeze::None)];
     let norm = prop_oneof![Just(Norm::Local), Just(Norm::Frozen)];
     let class_loss = prop_oneof![Just(ClassLoss::QualityFocal), Just(ClassLoss::Focal)];
     let steps = (1..=LOCAL_EPOCHS_MAX, (1..=BATCH_MAX).prop_flat_map(|batch| (Just(batch), 1..=batch)));

@@ -13,7 +13,7 @@ use super::{Form, Kind};
 #[derive(Debug)]
 pub(super) enum Saved {
     Stem(stem::Saved),
-    Block(block::Saved),
+    Block(Box<block::Saved>),
     Pointwise(pointwise::Saved),
     Nothing,
 }
@@ -66,7 +66,7 @@ fn attempt(form: &Form, inputs: &[FlexTensor], save: bool) -> Result<Run, Error>
             };
             let run = block::forward(map, x, &block, save)?;
             let output = pixels(map.strided(stride), run.output);
-            let saved = run.saved.map_or(Saved::Nothing, Saved::Block);
+            let saved = run.saved.map_or(Saved::Nothing, |saved| Saved::Block(Box::new(saved)));
             Run { output, moments: moments(run.moments), saved }
         }
         Kind::Pointwise { activate } => {

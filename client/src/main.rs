@@ -1,0 +1,7 @@
+//! The binary `client`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    client::main()
+}

@@ -1,0 +1,36 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Simulates a federation of unequal devices in virtual time, with the same round logic as the coordinator and the clients.
+#[derive(Debug, Parser)]
+#[command(name = "simulations", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs one scenario and writes report.json and report.html.
+    Run {
+        /// The scenario, a TOML file.
+        scenario: PathBuf,
+        /// Folder for the report; made if it does not exist.
+        #[arg(long)]
+        out: PathBuf,
+        /// Replaces the scenario's seed.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Training jobs done at the same time; the result is the same for every number.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+        workers: u16,
+        /// Prints the report as JSON instead of lines.
+        #[arg(long)]
+        json: bool,
+    },
+}

@@ -1,0 +1,195 @@
+//! The real coordinator behind a [`Network`], with its state folder, and real clients with theirs.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use client::enrol::enrol;
+use client::{Connector, Ended, Folder, Happening, Member, RunError};
+use client_core::retry::BackoffRange;
+use coordinator::state::StateFolder;
+use coordinator::store::Store;
+use coordinator::store::folder::FolderStore;
+use coordinator::{End, Error, Meter, Output, Parts, Security};
+use coordinator_core::{RoundReport, RunConfig, Settings};
+use protocol::id::ClientId;
+use protocol::train::Trainer;
+use tempfile::TempDir;
+
+use crate::network::{Network, Tap};
+use crate::process::Process;
+use crate::toy::ToyLearning;
+
+/// A coordinator's state folder, its port, and the folders of its clients. Programs on it come and go.
+#[derive(Debug)]
+pub struct Site {
+    root: TempDir,
+    settings: Settings,
+    secure: bool,
+    /// The port.
+    pub network: Network,
+}
+
+/// A running coordinator.
+pub type Coordinator = Process<Result<End, Error>>;
+/// A running client.
+pub type Client = Process<Result<Ended, RunError>>;
+
+impl Site {
+    /// With mutual TLS.
+    ///
+    /// # Panics
+    /// When the system gives no folder or port.
+    pub async fn secure(settings: Settings) -> Self {
+        Self::new(settings, true, None).await
+    }
+
+    /// Without TLS, on loopback, where `tap` hears everything.
+    ///
+    /// # Panics
+    /// When the system gives no folder or port.
+    pub async fn insecure(settings: Settings, tap: Tap) -> Self {
+        Self::new(settings, false, Some(tap)).await
+    }
+
+    async fn new(settings: Settings, secure: bool, tap: Option<Tap>) -> Self {
+        let root = TempDir::new().expect("a temporary folder");
+        Self { root, settings, secure, network: Network::new(tap).await }
+    }
+
+    /// The coordinator's state folder.
+    pub fn state(&self) -> PathBuf {
+        self.root.path().join("coordinator")
+    }
+
+    /// The state folder of a client.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Starts the coordinator on its state folder.
+    ///
+    /// # Panics
+    /// As [`Self::coordinator_with`].
+    pub fn coordinator(&self) -> Coordinator {
+        self.coordinator_with(|store| Box::new(store))
+    }
+
+    /// Starts the coordinator, with something between it and its store.
+    ///
+    /// # Panics
+    /// When the settings make no run, or the state folder cannot be used.
+    pub fn coordinator_with(&self, wrap: impl FnOnce(FolderStore) -> Box<dyn Store>) -> Coordinator {
+        let config = RunConfig::new(self.settings.clone()).expect("the settings make a run");
+        let (store, security) = self.open().expect("the state folder is whole and not in use");
+        let parts = Parts {
+            store: wrap(store),
+            learning: Arc::new(ToyLearning),
+            incoming: self.network.plug(),
+            security,
+            output: Output::to(Box::new(std::io::sink()), true, Some(self.state())),
+            meter: Arc::new(Meter::default()),
+        };
+        Process::start(coordinator::run(config, parts, std::future::pending()))
+    }
+
+    fn open(&self) -> Result<(FolderStore, Security), Error> {
+        let folder = StateFolder::open(&self.state())?;
+        let (store, _notices) = FolderStore::open(&folder)?;
+        let security = match self.secure {
+            true => coordinator::secure(&folder, &[], self.network.socket(), &store)?.0,
+            false => Security::Insecure,
+        };
+        Ok((store, security))
+    }
+
+    /// Makes a client a member. With TLS there must be a coordinator.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn join(&self, name: &str) {
+        let client = ClientId::new(name).expect("a name of the test's");
+        let (folder, address) = (self.folder(name), self.network.address());
+        if self.secure {
+            let token =
+                coordinator::create_token(&self.state(), Duration::from_secs(600), 1).expect("a token");
+            enrol(&folder, &address, &token, Some(client)).await.expect("a valid token admits");
+        } else {
+            let member = Member { client, coordinator: address, secure: false };
+            let folder = Folder::prepare(&folder).expect("a new folder");
+            folder.settle(&member, None).expect("the folder can be written");
+        }
+    }
+
+    /// Starts a client that has joined; `watch` hears everything it tells its owner.
+    ///
+    /// # Panics
+    /// When it has not joined, or another process has its folder.
+    pub fn client(
+        &self,
+        name: &str,
+        trainer: Box<dyn Trainer>,
+        mut watch: impl FnMut(&Happening) + Send + Sync + 'static,
+    ) -> Client {
+        let (folder, member) = Folder::open(&self.folder(name)).expect("the client has joined");
+        let connector = match member.secure {
+            true => {
+                Connector::secure(&member.coordinator, &folder.credentials().expect("it has a certificate"))
+            }
+            false => Ok(Connector::insecure(&member.coordinator, &member.client)),
+        };
+        let connector = connector.expect("key and certificate belong together");
+        let mut config = client_core::Config::new(member.client, trainer.summary(), self.settings.seed);
+        config.backoff = BackoffRange { first: Duration::from_millis(5), most: Duration::from_millis(40) };
+        let report = move |happening| watch(&happening);
+        let stop = std::future::pending();
+        Process::start(client::run(Arc::new(folder), config, trainer, connector, stop, report))
+    }
+
+    /// The reports of the rounds, as the state folder has them.
+    ///
+    /// # Panics
+    /// While a coordinator runs, or when there is no readable state.
+    pub fn reports(&self) -> Vec<RoundReport> {
+        let folder = StateFolder::open(&self.state()).expect("the state folder is there");
+        let (store, _) = FolderStore::open(&folder).expect("the coordinator has ended");
+        store.reports().expect("the index is readable").into_values().collect()
+    }
+}
+
+/// What somebody was told, in order, for others to wait for.
+#[derive(Clone, Debug, Default)]
+pub struct Told(Arc<(Mutex<Vec<Happening>>, tokio::sync::Notify)>);
+
+impl Told {
+    /// Takes a note.
+    pub fn note(&self, happening: &Happening) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(happening.clone());
+        self.0.1.notify_waiters();
+    }
+
+    /// Everything so far.
+    pub fn all(&self) -> Vec<Happening> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until something like this was told.
+    ///
+    /// # Panics
+    /// When it does not happen within [`crate::process::PATIENCE`].
+    pub async fn until(&self, what: impl Fn(&Happening) -> bool) {
+        let happens = async {
+            loop {
+                let more = self.0.1.notified();
+                let mut more = std::pin::pin!(more);
+                more.as_mut().enable();
+                if self.all().iter().any(&what) {
+                    return;
+                }
+                more.await;
+            }
+        };
+        let waited = tokio::time::timeout(crate::process::PATIENCE, happens).await;
+        assert!(waited.is_ok(), "it did not happen; told was {:?}", self.all());
+    }
+}
