@@ -90,7 +90,7 @@ pub(crate) async fn upload(
     use proto::upload_part::Kind;
     let patience = UPLOAD_TIMEOUT + Duration::from_secs(payload.len() as u64 / SLOWEST_BYTES_PER_SECOND);
     let header = Kind::Header(encode::update_header(&header));
-    let chunks = split(Bytes::from(payload)).map(|chunk| Kind::Chunk(chunk.into()));
+    let chunks = split(Bytes::from(payload)).map(Kind::Chunk);
     let parts = std::iter::once(header).chain(chunks).map(|kind| proto::UploadPart { kind: Some(kind) });
     let answer = timeout(patience, channel.upload(tokio_stream::iter(parts))).await;
     let answer = answer.map_err(|_| format!("no receipt within {} s", patience.as_secs()))?;
