@@ -137,13 +137,13 @@ pub struct ServeArgs {
     /// Images per forward pass; memory on the device follows this [default: 8].
     #[arg(long, env = "FOVEA_MICRO_BATCH", value_name = "N")]
     pub micro_batch: Option<u32>,
-    /// Peak learning rate [default: 0.003].
+    /// Peak learning rate [default: 0.006].
     #[arg(long, env = "FOVEA_LEARNING_RATE", value_name = "RATE")]
     pub learning_rate: Option<f32>,
-    /// Optimiser on the device: adamw, adam-mini or sgd [default: adamw].
+    /// Optimiser on the device: adamw, adam-mini or sgd [default: adam-mini].
     #[arg(long, env = "FOVEA_OPTIMISER", value_name = "NAME", value_parser = word::<protocol::plan::Optimiser>)]
     pub optimiser: Option<protocol::plan::Optimiser>,
-    /// What trains: head, neck+head, light or all [default: all].
+    /// What trains: head, neck+head, light or all [default: light].
     #[arg(long, env = "FOVEA_TRAINED", value_name = "PART", value_parser = word::<protocol::plan::Freeze>)]
     pub trained: Option<protocol::plan::Freeze>,
     /// Batch norm: local (statistics of each device) or frozen [default: local].
@@ -153,7 +153,7 @@ pub struct ServeArgs {
     /// Compression of updates: sparse, dense or half [default: sparse].
     #[arg(long, env = "FOVEA_CODEC", value_name = "NAME")]
     pub codec: Option<String>,
-    /// Share of the weights that an update sends, above 0 and at most 1 [default: 0.01].
+    /// Share of the weights that an update sends, above 0 and at most 1 [default: 0.016].
     #[arg(long, env = "FOVEA_DENSITY", value_name = "SHARE")]
     pub density: Option<f32>,
 

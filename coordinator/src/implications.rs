@@ -118,9 +118,8 @@ pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
         .to_string());
     }
     let settings = toml::to_string(&config.settings).map_err(|error| Error::Usage(error.to_string()))?;
-    let mut text = settings;
+    let mut text = settings + "\n";
     let mut line = |line: String| text += &format!("# {line}\n");
-    line(String::new());
     line(format!("run {}", config.run.run()));
     let known = config.run.settings().classes.is_some();
     let assumed = if known { "" } else { " (reckoned with; the first clients decide)" };

@@ -32,6 +32,8 @@ pub struct Output {
     folder: Option<PathBuf>,
     rounds: u32,
     reported: BTreeSet<Round>,
+    /// Said once what is stored is known to fit: nobody should join a coordinator that cannot go on.
+    greeting: Option<Value>,
 }
 
 impl Output {
@@ -44,7 +46,7 @@ impl Output {
 
     /// Lines to a writer.
     pub fn to(out: Box<dyn Write + Send>, json: bool, folder: Option<PathBuf>) -> Self {
-        Self { out, json, bar: None, folder, rounds: 0, reported: BTreeSet::new() }
+        Self { out, json, bar: None, folder, rounds: 0, reported: BTreeSet::new(), greeting: None }
     }
 
     /// The folder for files.
@@ -64,23 +66,29 @@ impl Output {
             let written = durable::write(&path, text.as_bytes(), Access::Usual);
             written.map_err(|source| StoreError::io(path, source))?;
         }
+        self.say_greeting();
         Ok(())
     }
 
-    /// Where clients reach the coordinator, and how to join.
-    pub(crate) fn listening(&mut self, address: &str, join: Option<&Join<'_>>, state: Option<&Path>) {
+    /// Where clients reach the coordinator, and how to join; said when the run begins.
+    pub(crate) fn greet(&mut self, address: &str, join: Option<&Join<'_>>, state: Option<&Path>) {
         let more = state.map(|state| format!("coordinator token create --state {}", state.display()));
+        let join = join.map(Join::command);
+        self.greeting = Some(json!({ "address": address, "join": join, "more_tokens": more }));
+    }
+
+    fn say_greeting(&mut self) {
+        let Some(greeting) = self.greeting.take() else { return };
         if self.json {
-            let join = join.map(Join::command);
-            return self
-                .object("listening", json!({ "address": address, "join": join, "more_tokens": more }));
+            return self.object("listening", greeting);
         }
-        self.line(&format!("listening on {address}"));
-        if let Some(join) = join {
+        let text = |field: &str| greeting[field].as_str();
+        self.line(&format!("listening on {}", text("address").unwrap_or_default()));
+        if let Some(join) = text("join") {
             self.line("a device joins with (the token works once, for an hour):");
-            self.line(&format!("  {}", join.command()));
+            self.line(&format!("  {join}"));
         }
-        if let Some(more) = more {
+        if let Some(more) = text("more_tokens") {
             self.line(&format!("further tokens: {more}"));
         }
     }

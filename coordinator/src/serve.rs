@@ -41,13 +41,13 @@ pub async fn serve(
     notices.iter().for_each(|notice| output.notice(notice));
     config.run.cautions().iter().for_each(|caution| output.notice(caution));
     let security = if settings.insecure {
-        output.listening(&address.to_string(), None, None);
+        output.greet(&address.to_string(), None, None);
         Security::Insecure
     } else {
         let reach = reach(&settings.names, address);
         let (security, token) = secure(&folder, &settings.names, address, &store)?;
         let join = token.map(|token| Join { address: &reach, token: token.to_string() });
-        output.listening(&address.to_string(), join.as_ref(), Some(folder.path()));
+        output.greet(&address.to_string(), join.as_ref(), Some(folder.path()));
         security
     };
     let meter = Arc::new(Meter::default());

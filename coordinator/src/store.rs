@@ -123,7 +123,8 @@ pub trait Store: Send {
     /// Appends entries to the journal, all or none, durably.
     ///
     /// # Errors
-    /// After an error nothing of these entries is durable, and the store takes no more.
+    /// A full or unwritable disk. The caller must acknowledge nothing of these entries and stop: whether they are durable shows
+    /// when the store is opened again.
     fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError>;
 
     /// All entries, in order, as far as the journal reaches now.
