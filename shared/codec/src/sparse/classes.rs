@@ -1,11 +1,8 @@
 //! Divides tensors into classes that are coded alike, by counted bits.
 //!
 //! Tensors differ in density and scale by orders of magnitude, so one Rice parameter and one set of levels for all would cost more
-//! than a table of a few. Tensors of like density and magnitude are put together first; then, step by step, the two
-//! classes that lose least by it become one, and the division with the fewest bits on the way is taken.
-
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+//! than a table of a few. Tensors that are nearly alike are put together first; then, step by step, the two classes that
+//! lose least by it become one, and the division with the fewest bits on the way is taken.
 
 use params::Layout;
 
@@ -50,7 +47,7 @@ pub(super) fn divide(layout: &Layout, entries: &[(u32, f32)]) -> Classes {
     if entries.is_empty() {
         return Classes { of_tensor: Vec::new(), rices: Vec::new() };
     }
-    let mut classes = alike(layout, tally(layout, entries));
+    let mut classes = alike(tally(layout, entries));
     let mut costs: Vec<f64> = classes.iter().map(Tally::bits).collect();
     let numbers = |classes: usize| f64::from(number_bits(classes)) * layout.tensors().len() as f64;
     let mut best = (f64::INFINITY, classes.clone());
@@ -93,25 +90,27 @@ fn tally(layout: &Layout, entries: &[(u32, f32)]) -> Vec<Tally> {
     tallies
 }
 
-/// Puts together tensors whose densities lie in one octave and whose least magnitudes in one quarter of an octave. (Most
-/// tensors begin at the common threshold; those held to their floor begin below, and would spoil its levels.)
-fn alike(layout: &Layout, tallies: Vec<Tally>) -> Vec<Tally> {
-    let mut classes = BTreeMap::new();
-    for (tensor, tally) in layout.tensors().iter().zip(tallies) {
-        let spacing = (tensor.len / tally.entries.max(1)).max(1);
-        let mut key = (spacing.ilog2(), (4.0 * tally.least.log2()).floor() as i32);
-        if classes.len() == ALIKE_MAX && !classes.contains_key(&key) {
-            // Only contrived updates have so many kinds of tensors: any class will do.
-            key = classes.keys().next().copied().unwrap_or(key);
-        }
-        match classes.entry(key) {
-            Entry::Vacant(place) => {
-                place.insert(tally);
+/// Puts every tensor to the class it costs least to join, or makes a new class of it if that is much more than nothing. (Most
+/// tensors begin at the common threshold; those held to their floor begin below, and would spoil the levels of the rest.)
+fn alike(tallies: Vec<Tally>) -> Vec<Tally> {
+    let mut classes: Vec<Tally> = Vec::new();
+    let mut costs: Vec<f64> = Vec::new();
+    for tally in tallies {
+        let bits = tally.bits();
+        let more = |(class, cost): (&Tally, &f64)| class.bits_with(&tally) - cost - bits + ROW_BITS;
+        let joining = classes.iter().zip(&costs).map(more).enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
+        match joining {
+            Some((number, more)) if more <= ROW_BITS / 4.0 || classes.len() == ALIKE_MAX => {
+                classes[number].join(tally);
+                costs[number] = classes[number].bits();
             }
-            Entry::Occupied(mut class) => class.get_mut().join(tally),
+            _ => {
+                classes.push(tally);
+                costs.push(bits);
+            }
         }
     }
-    classes.into_values().collect()
+    classes
 }
 
 impl Tally {
