@@ -150,8 +150,9 @@ pub struct UplinkPlan {
 }
 
 impl Default for UplinkPlan {
-    /// 1 % of the values in 3 bits each, a tenth of that share from every tensor, residual decayed by 0.9.
+    /// 1.6 % of the values in 2 bits each, 1 % from every tensor at least, residual decayed by 0.9: with `light` training
+    /// about 1/270 of dense f32.
     fn default() -> Self {
-        Self { codec: "sparse".into(), density: 0.01, floor: 0.001, residual_decay: 0.9, value_bits: 3 }
+        Self { codec: "sparse".into(), density: 0.016, floor: 0.01, residual_decay: 0.9, value_bits: 2 }
     }
 }
