@@ -19,6 +19,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("kernels", &["params", "protocol", "tokio", "prost", "burn"]),
     ("model", &["tokio", "tonic", "prost", "wire"]),
     ("export", &["tokio", "tonic", "prost", "wire"]),
+    ("identity", &["tokio", "tonic", "prost", "burn", "wire", "model", "dataset"]),
     ("wire", &["coordinator-core", "client-core", "model", "burn", "dataset", "image"]),
     (
         "coordinator-core",

@@ -156,3 +156,6 @@ fn values_of(architecture: &Architecture, published: &Published) -> Vec<f32> {
     adopt_class_layer(architecture, &mut values);
     values
 }
+
+#[cfg(test)]
+mod tests;
