@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p codec` prints `figure codec/CODEC@DENSITY/DIST/QUANTITY VALUE UNIT`. Bytes are whole messages with header
 //! and checksum; over_entropy compares them with mask entropy plus the entropy of the levels sent; encode counts dense f32
-//! bytes in, residual included; decode_add counts entries decoded and added to the exact sum. `--test` runs a tiny model once.
+//! bytes in, residual included; decode_add counts entries decoded and added to the exact sum. `--test`, and any test run, takes a tiny model once.
 #![expect(clippy::print_stdout, reason = "figures go to standard output")]
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
 
@@ -23,8 +23,10 @@ const DISTRIBUTIONS: [(&str, Draw); 3] =
     [("laplace", Random::laplace), ("gauss", Random::gauss), ("heavy", Random::pareto)];
 
 fn main() {
-    let tiny = std::env::args().any(|argument| argument == "--test");
-    let layout = Arc::new(if tiny { layout(4, 20_000) } else { layout(17, 4_300_000) });
+    // Cargo says `--bench` to benchmarks, and nothing to tests.
+    let argument = |name: &str| std::env::args().any(|argument| argument == name);
+    let tiny = argument("--test") || !argument("--bench");
+    let layout = Arc::new(if tiny { layout(4, 100_000) } else { layout(17, 4_300_000) });
     copy(layout.len());
     for (distribution, draw) in DISTRIBUTIONS {
         let mut random = Random(7);
