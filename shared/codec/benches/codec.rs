@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p codec` prints `figure codec/CODEC@DENSITY/DIST/QUANTITY VALUE UNIT`. Bytes are whole messages with header
 //! and checksum; over_entropy compares them with mask entropy plus the entropy of the levels sent; encode counts dense f32
-//! bytes in, residual included; decode_add counts entries decoded and added to the exact sum. `--test`, and any test run, takes a tiny model once.
+//! bytes in, residual included; decode_add counts entries decoded and added to the exact sum.
+//! `--test`, and any test run, takes a tiny model once.
 #![expect(clippy::print_stdout, reason = "figures go to standard output")]
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
 
