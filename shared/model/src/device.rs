@@ -84,3 +84,23 @@ pub fn pool(threads: usize) -> Result<ThreadPool, TrainError> {
         ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("learn-{number}"));
     builder.build().map_err(|refused| TrainError::Model(format!("{threads} threads: {refused}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_are_chosen_by_name() {
+        for backend in Backend::ALL {
+            assert_eq!(backend.name().parse(), Ok(*backend));
+        }
+        let refused = "cuda".parse::<Backend>().unwrap_err().to_string();
+        assert!(refused.starts_with("device \"cuda\" is not part of this build, expected flex"), "{refused}");
+    }
+
+    #[test]
+    fn threads_are_as_many_as_asked_for() {
+        assert_eq!(pool(3).unwrap().install(rayon::current_num_threads), 3);
+        assert!(pool(0).unwrap().current_num_threads() >= 1);
+    }
+}

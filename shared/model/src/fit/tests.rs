@@ -92,6 +92,23 @@ fn micro_batches_with_frozen_norms_equal_the_whole_batch() {
     }
 }
 
+/// Other backends than the default run the operations composed from burn's own.
+#[test]
+fn every_backend_of_this_build_takes_the_same_step() {
+    let (architecture, examples) = small("nano96@32", 4);
+    let values = initial(&architecture, 1);
+    let plan = TrainPlan { optimiser: Rule::Sgd, norm: Norm::Frozen, ..plan(4) };
+    let expected = fit(&architecture, &examples, &plan, values.clone());
+    for backend in crate::Backend::ALL {
+        let start = values.clone();
+        let mut fit = Fit::new(&architecture, &examples, &backend.device(), &plan, start, 3).unwrap();
+        fit.epoch().unwrap();
+        for (found, expected) in fit.values().iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-4, "{backend}: {found} {expected}");
+        }
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_weights() {
     let (architecture, examples) = small("nano96@32", 6);
