@@ -31,7 +31,7 @@ fn publish(initial: InitialModel) -> Published {
 /// A folder of scenes, and the names of their classes.
 fn scenes() -> (tempfile::TempDir, Vec<String>) {
     let root = tempfile::tempdir().unwrap();
-    let world = World { classes: 2, ..World::default() };
+    let world = World { seed: 1, classes: 2, label_skew: 0.0, feature_shift: 0.0, concept_shift: 0.0 };
     let drawn = scene_dataset(&world, &Arc::new(world.site(0)), 0..3, (96, 96));
     write_voc(&root.path().join("voc"), &drawn, &[]).unwrap();
     (root, world.class_names())
