@@ -6,7 +6,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 /// Nothing in a test takes this long; whoever waits longer waits for nothing.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Work on a runtime of its own. Ending it, in whatever way, ends every task, connection and file that the work has left.
 #[derive(Debug)]
