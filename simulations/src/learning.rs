@@ -69,8 +69,7 @@ struct Toy;
 
 impl Architect for Toy {
     fn initial(&self, spec: &ModelSpec, _seed: u64) -> Result<InitialModel, LearningError> {
-        let (layout, shared, statistics) = toy::initial(spec).map_err(LearningError::new)?;
-        Ok(InitialModel { layout, shared, statistics })
+        toy::initial(spec).map_err(LearningError::new)
     }
 
     fn score(&self, _spec: &ModelSpec, _published: &Published) -> Result<CentralScore, String> {

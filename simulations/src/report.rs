@@ -36,10 +36,10 @@ impl RunReport {
     pub fn html(&self) -> String {
         let mut page = String::from(HEAD);
         let title = if self.title.is_empty() { "Simulation" } else { &self.title };
-        let _ = write!(
+        let _ = writeln!(
             page,
             "<title>{0}</title></head><body><h1>{0}</h1><p>{1} devices, {2} rounds, seed {3}: {4}. {5} of virtual time, \
-             {6} updates accepted.</p>\n",
+             {6} updates accepted.</p>",
             escape(title),
             self.clients,
             self.rounds.len(),

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use coordinator_core::InitialModel;
 use params::{Layout, Scope, TensorSpec};
 use protocol::evaluation::{Evaluation, ModelScore};
 use protocol::plan::{ModelSpec, Norm};
@@ -51,11 +52,11 @@ pub fn layout(spec: &ModelSpec) -> Result<Arc<Layout>, TrainError> {
 ///
 /// # Errors
 /// As [`layout`].
-pub fn initial(spec: &ModelSpec) -> Result<(Arc<Layout>, Vec<f32>, Vec<f32>), TrainError> {
+pub fn initial(spec: &ModelSpec) -> Result<InitialModel, TrainError> {
     let layout = layout(spec)?;
     let shared = vec![0.0; layout.of_scope(Scope::Shared).len()];
     let statistics = [[0.0; 4], [1.0; 4]].concat();
-    Ok((layout, shared, statistics))
+    Ok(InitialModel { layout, shared, statistics })
 }
 
 /// A device's data, as far as the toy has any.

@@ -23,8 +23,7 @@ impl Learning for ToyLearning {
     }
 
     fn initial(&self, spec: &ModelSpec, _seed: u64) -> Result<InitialModel, String> {
-        let (layout, shared, statistics) = toy::initial(spec).map_err(|error| error.to_string())?;
-        Ok(InitialModel { layout, shared, statistics })
+        toy::initial(spec).map_err(|error| error.to_string())
     }
 
     fn score(&self, _: &ModelSpec, _: &Published) -> Result<CentralScore, String> {
