@@ -197,6 +197,40 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// What `--help` calls a default is the default.
+    #[test]
+    fn help_tells_the_defaults() {
+        let settings = coordinator_core::Settings::default();
+        let train = &settings.train;
+        let word = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let defaults = [
+            ("rounds", settings.rounds.to_string()),
+            ("local_epochs", train.local_epochs.to_string()),
+            ("min_clients", settings.min_clients.to_string()),
+            ("model", settings.preset.clone()),
+            ("seed", settings.seed.to_string()),
+            ("round_time_limit", format!("{}h", settings.round_time_limit_s / 3600.0)),
+            ("evaluate_every", settings.evaluate_every.to_string()),
+            ("server_optimiser", settings.server_optimiser.name.clone()),
+            ("personalise", settings.personalise.clone()),
+            ("batch", train.batch.to_string()),
+            ("micro_batch", train.micro_batch.to_string()),
+            ("learning_rate", train.learning_rate.to_string()),
+            ("optimiser", word(serde_json::json!(train.optimiser))),
+            ("trained", word(serde_json::json!(train.trained))),
+            ("norm", word(serde_json::json!(train.norm))),
+            ("codec", settings.uplink.codec.clone()),
+            ("density", settings.uplink.density.to_string()),
+            ("state", crate::config::DEFAULT_STATE.to_owned()),
+        ];
+        let command = Cli::command();
+        for (argument, default) in defaults {
+            let argument = command.get_arguments().find(|found| found.get_id() == argument).unwrap();
+            let help = argument.get_help().unwrap().to_string();
+            assert!(help.contains(&format!("[default: {default}]")), "{help} (it is {default})");
+        }
+    }
+
     #[test]
     fn serving_needs_no_word() {
         let plain = Cli::parse_from(["coordinator", "--rounds", "100", "--classes", "a,b"]);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use coordinator_core::{RoundReport, RunConfig, Status};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -199,6 +200,8 @@ fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {elapsed}") {
         bar.set_style(style);
+        // The time goes on while devices train for an hour.
+        bar.enable_steady_tick(Duration::from_secs(1));
     }
     bar
 }
