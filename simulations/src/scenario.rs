@@ -178,3 +178,6 @@ impl DataSpec {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
