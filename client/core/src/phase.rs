@@ -317,6 +317,11 @@ impl Member {
 
     fn decline(&mut self, round: Round, reason: &str, turn: &mut Turn<'_>) {
         turn.notice(format!("round {round}: {reason}"));
+        self.say_declined(round, reason, turn);
+    }
+
+    /// Declines with words that may leave the device.
+    fn say_declined(&mut self, round: Round, reason: &str, turn: &mut Turn<'_>) {
         let reason = reason.chars().take(TEXT_BYTES_MAX / 4).collect();
         self.say(ToCoordinator::Declined { round, reason }, turn);
     }

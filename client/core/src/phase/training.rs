@@ -49,6 +49,13 @@ impl Member {
             }
         };
         let Training { plan, base, abandoned } = training;
+        if let Err(error @ TrainError::Data(_)) = &outcome {
+            // The details name files: they are for the owner alone.
+            turn.notice(format!("round {}: {error}", plan.round));
+            self.say_declined(plan.round, "the device's images cannot be read", turn);
+            self.proceed(turn);
+            return;
+        }
         match outcome.map_err(|error| error.to_string()).and_then(|outcome| self.check(outcome)) {
             Err(reason) => self.decline(plan.round, &reason, turn),
             Ok(outcome) => {

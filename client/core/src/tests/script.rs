@@ -100,7 +100,7 @@ fn command(driver: &mut Driver, line: &str) -> Vec<Effect> {
         "fetched" => fetched(version),
         "unfetched" => Event::Fetched { version: Version(version), model: Err("connection reset".into()) },
         "trained" => trained(values("shared", "8,-4,2,1,0"), values("personal", "7,7")),
-        "untrained" => Event::Trained(Err(TrainError::Data("out of memory".into()))),
+        "untrained" => Event::Trained(Err(TrainError::Data("/photos/gate.jpg: truncated".into()))),
         "evaluated" => evaluated(),
         "accepted" => Event::Uploaded(Ok(Receipt::Accepted { round })),
         "late" => Event::Uploaded(Ok(Receipt::Refused(Refusal::Late { round }))),
