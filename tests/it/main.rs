@@ -5,4 +5,5 @@
 mod canary;
 mod parity;
 mod recovery;
+mod refusals;
 mod tidy;

@@ -6,11 +6,13 @@
 //! sleeps: tests wait for what happens.
 
 mod network;
+mod peer;
 mod process;
 mod site;
 mod toy;
 
 pub use network::{Heard, Network, Tap};
+pub use peer::{Peer, Talk, hello};
 pub use process::{PATIENCE, Process};
-pub use site::{Client, Coordinator, Site, Told};
+pub use site::{Client, Coordinator, Site};
 pub use toy::{Gate, ToyLearning, Watched, Work, device, settings};

@@ -1,7 +1,7 @@
 //! The real coordinator behind a [`Network`], with its state folder, and real clients with theirs.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::enrol::enrol;
@@ -121,24 +121,46 @@ impl Site {
         }
     }
 
-    /// Starts a client that has joined; `watch` hears everything it tells its owner.
+    /// How a client that has joined reaches the coordinator.
     ///
     /// # Panics
-    /// When it has not joined, or another process has its folder.
-    pub fn client(
-        &self,
-        name: &str,
-        trainer: Box<dyn Trainer>,
-        mut watch: impl FnMut(&Happening) + Send + Sync + 'static,
-    ) -> Client {
-        let (folder, member) = Folder::open(&self.folder(name)).expect("the client has joined");
+    /// When it has not joined.
+    pub fn connector(&self, name: &str) -> Connector {
+        let (folder, member) = Folder::look(&self.folder(name)).expect("the client has joined");
         let connector = match member.secure {
             true => {
                 Connector::secure(&member.coordinator, &folder.credentials().expect("it has a certificate"))
             }
             false => Ok(Connector::insecure(&member.coordinator, &member.client)),
         };
-        let connector = connector.expect("key and certificate belong together");
+        connector.expect("key and certificate belong together")
+    }
+
+    /// Starts a client that has joined; `watch` hears everything it tells its owner.
+    ///
+    /// # Panics
+    /// As [`Self::client_over`].
+    pub fn client(
+        &self,
+        name: &str,
+        trainer: Box<dyn Trainer>,
+        watch: impl FnMut(&Happening) + Send + Sync + 'static,
+    ) -> Client {
+        self.client_over(name, self.connector(name), trainer, watch)
+    }
+
+    /// Starts a client that has joined, with other means of reaching a coordinator.
+    ///
+    /// # Panics
+    /// When it has not joined, or another process has its folder.
+    pub fn client_over(
+        &self,
+        name: &str,
+        connector: Connector,
+        trainer: Box<dyn Trainer>,
+        mut watch: impl FnMut(&Happening) + Send + Sync + 'static,
+    ) -> Client {
+        let (folder, member) = Folder::open(&self.folder(name)).expect("the client has joined");
         let mut config = client_core::Config::new(member.client, trainer.summary(), self.settings.seed);
         config.backoff = BackoffRange { first: Duration::from_millis(5), most: Duration::from_millis(40) };
         let report = move |happening| watch(&happening);
@@ -154,42 +176,5 @@ impl Site {
         let folder = StateFolder::open(&self.state()).expect("the state folder is there");
         let (store, _) = FolderStore::open(&folder).expect("the coordinator has ended");
         store.reports().expect("the index is readable").into_values().collect()
-    }
-}
-
-/// What somebody was told, in order, for others to wait for.
-#[derive(Clone, Debug, Default)]
-pub struct Told(Arc<(Mutex<Vec<Happening>>, tokio::sync::Notify)>);
-
-impl Told {
-    /// Takes a note.
-    pub fn note(&self, happening: &Happening) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(happening.clone());
-        self.0.1.notify_waiters();
-    }
-
-    /// Everything so far.
-    pub fn all(&self) -> Vec<Happening> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Waits until something like this was told.
-    ///
-    /// # Panics
-    /// When it does not happen within [`crate::process::PATIENCE`].
-    pub async fn until(&self, what: impl Fn(&Happening) -> bool) {
-        let happens = async {
-            loop {
-                let more = self.0.1.notified();
-                let mut more = std::pin::pin!(more);
-                more.as_mut().enable();
-                if self.all().iter().any(&what) {
-                    return;
-                }
-                more.await;
-            }
-        };
-        let waited = tokio::time::timeout(crate::process::PATIENCE, happens).await;
-        assert!(waited.is_ok(), "it did not happen; told was {:?}", self.all());
     }
 }

@@ -1,0 +1,107 @@
+//! A client that says what a test wants it to say.
+
+use protocol::PROTOCOL_VERSION;
+use protocol::id::RunId;
+use protocol::message::{Hello, Receipt, ToClient, ToCoordinator, UpdateHeader};
+use protocol::plan::{ModelSpec, RoundPlan};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use wire::grpc::FederationChannel;
+use wire::proto::upload_part::Kind;
+use wire::{chunk, decode, encode, proto};
+
+use crate::process::PATIENCE;
+
+/// A connection to a coordinator.
+#[derive(Debug)]
+pub struct Peer {
+    federation: FederationChannel,
+}
+
+/// An open session.
+#[derive(Debug)]
+pub struct Talk {
+    say: mpsc::Sender<proto::ToCoordinator>,
+    hear: Streaming<proto::ToClient>,
+}
+
+/// A greeting that is welcome.
+pub fn hello() -> Hello {
+    let classes = vec!["cat".to_owned(), "dog".to_owned()];
+    Hello { protocol: PROTOCOL_VERSION, classes, examples: 10, held_out: 2, run: None }
+}
+
+impl Peer {
+    /// Over an open connection.
+    pub fn new(federation: FederationChannel) -> Self {
+        Self { federation }
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// What the coordinator says.
+    pub async fn greet(&mut self, hello: Hello) -> Result<Talk, Status> {
+        let (say, said) = mpsc::channel(4);
+        let _ = say.send(encode::to_coordinator(&ToCoordinator::Hello(hello))).await;
+        let hear = self.federation.session(ReceiverStream::new(said)).await?.into_inner();
+        Ok(Talk { say, hear })
+    }
+
+    /// Uploads: a header, then the payload whatever the header says.
+    ///
+    /// # Errors
+    /// What the coordinator says instead of a receipt.
+    ///
+    /// # Panics
+    /// When the receipt is malformed.
+    pub async fn upload(&mut self, header: &UpdateHeader, payload: &[u8]) -> Result<Receipt, Status> {
+        let chunks = chunk::split(payload.to_vec().into()).map(Kind::Chunk);
+        let kinds = std::iter::once(Kind::Header(encode::update_header(header))).chain(chunks);
+        let parts: Vec<_> = kinds.map(|kind| proto::UploadPart { kind: Some(kind) }).collect();
+        let receipt = self.federation.upload(tokio_stream::iter(parts)).await?.into_inner();
+        Ok(decode::receipt(receipt).expect("a receipt"))
+    }
+}
+
+impl Talk {
+    /// Says something.
+    ///
+    /// # Panics
+    /// When the session has ended.
+    pub async fn say(&self, message: ToCoordinator) {
+        self.say.send(encode::to_coordinator(&message)).await.expect("the session is open");
+    }
+
+    /// The next instruction; `None` at the end of the session.
+    ///
+    /// # Errors
+    /// Why the session has ended.
+    ///
+    /// # Panics
+    /// When nothing comes within [`PATIENCE`], or something malformed.
+    pub async fn hear(&mut self) -> Result<Option<ToClient>, Status> {
+        let message = tokio::time::timeout(PATIENCE, self.hear.message()).await.expect("it says something");
+        Ok(message?.map(|message| decode::to_client(message).expect("an instruction")))
+    }
+
+    /// Waits for the plan of the next round; which run it is in, and of which model.
+    ///
+    /// # Panics
+    /// When the session ends before.
+    pub async fn plan(&mut self) -> (RunId, ModelSpec, RoundPlan) {
+        let mut about = None;
+        loop {
+            match self.hear().await.expect("the session goes on") {
+                Some(ToClient::Welcome { run, model, .. }) => about = model.map(|model| (run, model)),
+                Some(ToClient::Train(plan)) => {
+                    let (run, model) = about.expect("the model comes before the plan");
+                    return (run, model, plan);
+                }
+                Some(_) => {}
+                None => panic!("the session has ended without a plan"),
+            }
+        }
+    }
+}
