@@ -126,8 +126,8 @@ pub struct Predict {
     /// Where this device keeps what it is and knows.
     #[command(flatten)]
     pub state: StateFolder,
-    /// Where to write the pictures with their objects marked, one JSON file for each, and detections.json in the form of COCO
-    /// results.
+    /// Where to write the pictures with their objects marked (small ones enlarged), one JSON file for each, and
+    /// detections.json in the form of COCO results.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: PathBuf,
     /// Least score of an object, 0 to 1.

@@ -16,7 +16,7 @@ use identity::tls::{SERVER_NAME, client_config, enrolment_config};
 use identity::{Fingerprint, IdentityError};
 use protocol::id::ClientId;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
@@ -27,6 +27,11 @@ use wire::grpc::{FederationChannel, Stamp, federation_client};
 
 use crate::address::Address;
 use crate::folder::Credentials;
+
+mod watched;
+
+pub(crate) use watched::Verdict;
+use watched::Watched;
 
 /// From the first packet to a finished handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -115,6 +120,8 @@ pub type Dialled = Pin<Box<dyn Future<Output = Result<Box<dyn Pipe>, ConnectErro
 #[derive(Clone)]
 pub struct Connector {
     target: String,
+    /// What may be wrong when the connection ends before anything is said.
+    hint: &'static str,
     stamp: Stamp,
     dial: Arc<dyn Fn() -> Dialled + Send + Sync>,
 }
@@ -140,15 +147,16 @@ impl Connector {
     /// Without certificates, over loopback: the coordinator believes the name.
     pub fn insecure(address: &Address, client: &ClientId) -> Self {
         let address = address.clone();
-        Self::new(address.to_string(), Stamp::insecure(client), move || {
+        let connector = Self::new(address.to_string(), Stamp::insecure(client), move || {
             let address = address.clone();
             Box::pin(async move { Ok(Box::new(dial(&address, IpAddr::is_loopback).await?) as Box<dyn Pipe>) })
-        })
+        });
+        Self { hint: " (is it a coordinator with --insecure?)", ..connector }
     }
 
     /// Over whatever `dial` gives; `target` names it in messages.
     pub fn new(target: String, stamp: Stamp, dial: impl Fn() -> Dialled + Send + Sync + 'static) -> Self {
-        Self { target, stamp, dial: Arc::new(dial) }
+        Self { target, hint: "", stamp, dial: Arc::new(dial) }
     }
 
     fn with_tls(address: &Address, tls: Arc<ClientConfig>) -> Self {
@@ -170,15 +178,39 @@ impl Connector {
         &self.target
     }
 
+    /// What may be wrong when the connection ends before anything is said; may be empty.
+    pub(crate) fn hint(&self) -> &'static str {
+        self.hint
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// Nobody there, or not the one that was expected.
     pub async fn channel(&self) -> Result<Channel, ConnectError> {
+        self.open().await.map(|(channel, _)| channel)
+    }
+
+    /// Connects, to take part in the federation.
+    ///
+    /// # Errors
+    /// As [`Connector::channel`].
+    pub async fn federation(&self) -> Result<FederationChannel, ConnectError> {
+        self.watched().await.map(|(channel, _)| channel)
+    }
+
+    /// Connects, to take part in the federation; with what TLS will have said when the connection has ended.
+    pub(crate) async fn watched(&self) -> Result<(FederationChannel, Verdict), ConnectError> {
+        let (channel, verdict) = self.open().await?;
+        Ok((federation_client(channel, self.stamp.clone()), verdict))
+    }
+
+    async fn open(&self) -> Result<(Channel, Verdict), ConnectError> {
         let target = || self.target.clone();
         let silent = |_| ConnectError::Silent { target: target(), seconds: CONNECT_TIMEOUT.as_secs() };
         let pipe = timeout(CONNECT_TIMEOUT, (self.dial)()).await.map_err(silent)??;
-        let mut pipe = Some(TokioIo::new(pipe));
+        let verdict = Verdict::default();
+        let mut pipe = Some(TokioIo::new(Watched { pipe, verdict: verdict.clone() }));
         let once = tower::service_fn(move |_: Uri| {
             let pipe = pipe.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
             std::future::ready(pipe)
@@ -188,15 +220,8 @@ impl Connector {
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        endpoint.connect_with_connector(once).await.map_err(|error| explain(&self.target, &error))
-    }
-
-    /// Connects, to take part in the federation.
-    ///
-    /// # Errors
-    /// As [`Connector::channel`].
-    pub async fn federation(&self) -> Result<FederationChannel, ConnectError> {
-        Ok(federation_client(self.channel().await?, self.stamp.clone()))
+        let channel = endpoint.connect_with_connector(once).await;
+        channel.map(|channel| (channel, verdict)).map_err(|error| explain(&self.target, &error))
     }
 }
 
@@ -231,17 +256,18 @@ async fn dial(address: &Address, allowed: fn(&IpAddr) -> bool) -> Result<TcpStre
 }
 
 /// What an error of the connection means to the device's owner.
-pub(crate) fn explain(target: &str, error: &(dyn Error + 'static)) -> ConnectError {
+fn explain(target: &str, error: &(dyn Error + 'static)) -> ConnectError {
+    match find_tls(error) {
+        Some(tls) => explain_tls(target, tls),
+        None => ConnectError::Unreachable { target: target.to_owned(), reason: innermost(error) },
+    }
+}
+
+/// What an error of TLS means to the device's owner.
+pub(crate) fn explain_tls(target: &str, error: &rustls::Error) -> ConnectError {
+    use AlertDescription as Alert;
     let target = target.to_owned();
-    let Some(tls) = find_tls(error) else {
-        let reason = innermost(error);
-        // HTTP/2 keeps the words of what broke it, and not the error.
-        return match reason.strip_prefix("received fatal alert: ") {
-            Some(alert) => ConnectError::Rejected { target, reason: alert.to_owned() },
-            None => ConnectError::Unreachable { target, reason },
-        };
-    };
-    match tls {
+    match error {
         rustls::Error::InvalidCertificate(
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
@@ -249,9 +275,18 @@ pub(crate) fn explain(target: &str, error: &(dyn Error + 'static)) -> ConnectErr
             | CertificateError::NotValidYetContext { .. },
         ) => ConnectError::Clock { target },
         rustls::Error::InvalidCertificate(_) => ConnectError::Foreign { target },
-        rustls::Error::AlertReceived(alert) => {
-            ConnectError::Rejected { target, reason: format!("{alert:?}") }
-        }
+        rustls::Error::AlertReceived(
+            alert @ (Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            // The certificate's signature does not come from the authority it names.
+            | Alert::DecryptError),
+        ) => ConnectError::Rejected { target, reason: format!("{alert:?}") },
         rustls::Error::InvalidMessage(_) => ConnectError::NotTls { target },
         other => ConnectError::Unreachable { target, reason: other.to_string() },
     }
@@ -275,12 +310,14 @@ fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
 }
 
 /// The words of the cause: outer layers say "transport error" and no more.
-fn innermost(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    let words = innermost.to_string();
+    // What rustls says of a peer that has gone without a word, with a link to its manual.
+    if words.contains("close_notify") { "the connection has been closed".to_owned() } else { words }
 }
 
 #[cfg(test)]

@@ -13,18 +13,21 @@ const OPAQUE: u8 = 255;
 /// The dark rim of an outline lets it stand out on a ground of its own colour.
 const RIM: u8 = 130;
 
-/// Draws `detections` (in pixels of `image`, best first) with the names of their classes. Lines and letters grow with the
-/// picture, so that they can be read when it is shown as a whole.
-pub fn draw(image: &mut Image, detections: &[Detection], classes: &[String]) {
-    let style = Style::of(image.width().max(image.height()));
-    let mut canvas = Canvas {
-        width: i64::from(image.width()),
-        height: i64::from(image.height()),
-        pixels: image.pixels_mut(),
-    };
+/// Side in pixels below which a picture is too small to carry letters.
+const SIDE_MIN: u32 = 448;
+
+/// A copy of `image` with `detections` (in its pixels, best first) and the names of their classes. Lines and letters grow with
+/// the picture, so that they can be read when it is shown as a whole; small pictures are enlarged, each pixel to a square.
+pub fn draw(image: &Image, detections: &[Detection], classes: &[String]) -> Image {
+    let zoom = SIDE_MIN.div_ceil(image.width().max(image.height()));
+    let mut picture = enlarged(image, zoom);
+    let (width, height) = (picture.width(), picture.height());
+    let style = Style::of(width.max(height));
+    let mut canvas =
+        Canvas { width: i64::from(width), height: i64::from(height), pixels: picture.pixels_mut() };
     // The best come last, on top of the others.
     for detection in detections.iter().rev() {
-        let (frame, colour) = (Rect::of(detection), colour(detection.class));
+        let (frame, colour) = (Rect::of(detection, zoom), colour(detection.class));
         canvas.outline(frame.grown(1), style.line + 2, DARK, RIM);
         canvas.outline(frame, style.line, colour, OPAQUE);
     }
@@ -33,7 +36,7 @@ pub fn draw(image: &mut Image, detections: &[Detection], classes: &[String]) {
         let class = classes.get(detection.class as usize).map_or("?", String::as_str);
         let text = format!("{class} {:.2}", detection.score);
         let taken = |place: &Rect| labels.iter().any(|(other, ..)| other.overlaps(place));
-        let place = style.place(&text, &Rect::of(detection), (canvas.width, canvas.height), taken);
+        let place = style.place(&text, &Rect::of(detection, zoom), (canvas.width, canvas.height), taken);
         labels.push((place, text, colour(detection.class)));
     }
     for (place, text, colour) in labels.iter().rev() {
@@ -41,6 +44,20 @@ pub fn draw(image: &mut Image, detections: &[Detection], classes: &[String]) {
         let ink = if contrast(*colour, DARK) > contrast(*colour, LIGHT) { DARK } else { LIGHT };
         canvas.write(text, (place.left + style.margin, place.top), &style, ink);
     }
+    picture
+}
+
+/// The image with each pixel as a square of side `zoom`.
+fn enlarged(image: &Image, zoom: u32) -> Image {
+    let mut picture = Image::filled(image.width() * zoom, image.height() * zoom, [0; 3]);
+    let stride = picture.width() as usize * 3;
+    for (y, row) in picture.pixels_mut().chunks_exact_mut(stride).enumerate() {
+        let source = image.row(y as u32 / zoom).chunks_exact(3);
+        for (square, pixel) in row.chunks_exact_mut(3 * zoom as usize).zip(source) {
+            square.chunks_exact_mut(3).for_each(|target| target.copy_from_slice(pixel));
+        }
+    }
+    picture
 }
 
 /// The colour of a class: hues a golden angle apart, so that neighbouring classes never look alike.
@@ -138,10 +155,10 @@ struct Rect {
 }
 
 impl Rect {
-    fn of(detection: &Detection) -> Self {
+    fn of(detection: &Detection, zoom: u32) -> Self {
         let bbox = detection.bbox;
         // Casts from f32 saturate, and make 0 of NaN; this leaves room for the arithmetic.
-        let pixel = |value: f32| (value.round() as i64).clamp(-(1 << 30), 1 << 30);
+        let pixel = |value: f32| ((value * zoom as f32).round() as i64).clamp(-(1 << 30), 1 << 30);
         Self { left: pixel(bbox.x1), top: pixel(bbox.y1), right: pixel(bbox.x2), bottom: pixel(bbox.y2) }
     }
 

@@ -181,6 +181,12 @@ impl Folder {
         })
     }
 
+    /// Credentials that can be read but not used.
+    #[cfg(feature = "detector")]
+    pub(crate) fn useless(&self, reason: String) -> FolderError {
+        FolderError::Damaged { path: self.path.join(CERTIFICATE), reason }
+    }
+
     /// Everything that client-core has stored.
     ///
     /// # Errors

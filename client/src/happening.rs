@@ -3,7 +3,7 @@
 use std::fmt;
 
 use protocol::id::{ClientId, Round, RunId, Version};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Something worth telling. With `--json`, `event` names the kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,7 +34,8 @@ pub enum Happening {
     },
     /// The coordinator has said which run this is, and which model it trains once that is known.
     Welcomed {
-        /// The run.
+        /// The run, in JSON as it is printed.
+        #[serde(serialize_with = "as_text")]
         run: RunId,
         /// The model's preset; none while the first devices gather.
         preset: Option<String>,
@@ -150,6 +151,11 @@ impl fmt::Display for Happening {
             Self::Finished { reason, .. } => f.write_str(reason),
         }
     }
+}
+
+/// Half of all run ids are too large for the numbers of JavaScript.
+pub(crate) fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// Bytes for people.

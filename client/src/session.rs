@@ -1,5 +1,7 @@
 //! The session: a stream of messages each way, for as long as the connection lives.
 
+use std::error::Error;
+
 use protocol::message::{ToClient, ToCoordinator};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -9,7 +11,7 @@ use wire::grpc::FederationChannel;
 use wire::status::can_retry;
 use wire::{decode, encode, proto};
 
-use crate::connection::{ConnectError, Connector, explain};
+use crate::connection::{ConnectError, Connector, Verdict, explain_tls, innermost};
 
 /// Messages that may wait to be sent. A session that does not take them any more is as good as dead.
 const OUTGOING_MAX: usize = 16;
@@ -89,21 +91,28 @@ async fn converse(
     number: u64,
     news: &mpsc::Sender<(u64, News)>,
 ) -> Result<(), End> {
-    let mut channel = connector.federation().await.map_err(End::from)?;
+    let (mut channel, verdict) = connector.watched().await.map_err(End::from)?;
     // Before the answer to the call: the coordinator may want to hear the greeting first.
     if news.send((number, News::Open(channel.clone()))).await.is_err() {
         return Ok(());
     }
-    let refused = |status: Status| End::of(connector.target(), &status);
-    let mut incoming = channel.session(ReceiverStream::new(messages)).await.map_err(refused)?.into_inner();
-    while let Some(message) = incoming.message().await.map_err(refused)? {
+    let call = channel.session(ReceiverStream::new(messages)).await;
+    let mut incoming = call.map_err(|status| End::unheard(connector, &verdict, status))?.into_inner();
+    let mut heard = false;
+    loop {
+        let message = match incoming.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(()),
+            Err(status) if heard => return Err(status.into()),
+            Err(status) => return Err(End::unheard(connector, &verdict, status)),
+        };
+        heard = true;
         let said = decode::to_client(message)
             .map_err(|error| End::Lost(format!("the coordinator sent a malformed message: {error}")))?;
         if news.send((number, News::Said(said))).await.is_err() {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 impl From<ConnectError> for End {
@@ -112,26 +121,32 @@ impl From<ConnectError> for End {
     }
 }
 
+impl From<Status> for End {
+    fn from(status: Status) -> Self {
+        if can_retry(&status) { Self::Lost(words(&status)) } else { Self::Refused(words(&status)) }
+    }
+}
+
 impl End {
-    fn of(target: &str, status: &Status) -> Self {
-        // A coordinator that does not like the certificate says so after the handshake, where gRPC sees a broken connection.
-        match explain(target, status) {
-            error @ (ConnectError::Rejected { .. } | ConnectError::NotTls { .. }) => error.into(),
-            _ if can_retry(status) => Self::Lost(words(status)),
-            _ => Self::Refused(words(status)),
+    /// The session has failed before the coordinator said anything. One that does not like the device's certificate ends the
+    /// connection after the device's half of the handshake, so it is here that this is found out.
+    fn unheard(connector: &Connector, verdict: &Verdict, status: Status) -> Self {
+        if let Some(error) = verdict.error() {
+            return explain_tls(connector.target(), error).into();
+        }
+        match status.source() {
+            Some(_) => Self::Lost(words(&status) + connector.hint()),
+            None => status.into(),
         }
     }
 }
 
 /// What a failed call means, in one line.
 pub(crate) fn words(status: &Status) -> String {
-    let mut cause: &dyn std::error::Error = status;
-    while let Some(source) = cause.source() {
-        cause = source;
+    // With a cause, it is the connection that failed; without, the coordinator has spoken.
+    if status.source().is_some() {
+        return format!("the connection broke: {}", innermost(status));
     }
     let message = if status.message().is_empty() { status.code().description() } else { status.message() };
-    match std::error::Error::source(status) {
-        Some(_) => format!("the connection broke: {cause}"),
-        None => message.replace(char::is_control, " "),
-    }
+    message.replace(char::is_control, " ")
 }

@@ -35,7 +35,7 @@ impl StoredModel {
         let own = match folder.load_one(DEVICE)?.map(|bytes| Device::decode(&bytes)) {
             Some(Ok((origin, own))) if origin.run == last.about.run => own,
             Some(Err(error)) => {
-                tracing::warn!("{error}; going on with the shared model alone");
+                eprintln!("left aside: {error}; the model that all devices share is used alone");
                 Device::default()
             }
             Some(Ok(_)) | None => Device::default(),

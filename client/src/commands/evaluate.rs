@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cli::Evaluate;
 use crate::failure::Failure;
 use crate::folder::{DataChoice, Folder};
+use crate::happening::as_text;
 use crate::images::{left_out, open_to_score};
 use crate::learning::{Resources, held_out, score};
 use crate::output::{print_json, print_line};
@@ -17,6 +18,7 @@ use crate::stored::StoredModel;
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Evaluation {
+    #[serde(serialize_with = "as_text")]
     run: RunId,
     version: Version,
     images: u32,
@@ -36,7 +38,7 @@ pub(super) fn execute(arguments: &Evaluate) -> Result<ExitCode, Failure> {
 
     let mut dataset = open_to_score(data, split, &about.spec.classes)?;
     for line in left_out(data, &dataset) {
-        tracing::warn!("{line}");
+        eprintln!("left out: {line}");
     }
     if !all {
         let Some(DataChoice { held_out: share, .. }) = choice else {

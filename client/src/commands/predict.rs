@@ -56,7 +56,7 @@ pub(super) fn execute(arguments: &Predict) -> Result<ExitCode, Failure> {
     let mut results: Vec<CocoResult> = Vec::new();
     let mut failed = 0;
     for (number, path) in images.iter().enumerate() {
-        let mut picture = match decode_file(path, &DecodeLimits::default()) {
+        let picture = match decode_file(path, &DecodeLimits::default()) {
             Ok(picture) => picture,
             Err(error) => {
                 eprintln!("left out: {error}");
@@ -72,8 +72,7 @@ pub(super) fn execute(arguments: &Predict) -> Result<ExitCode, Failure> {
             Found { image: path.to_string_lossy().into_owned(), image_id: &image_id, width, height, objects };
         let name = names.take(path);
         write(&out.join(format!("{name}.json")), &to_json(&record))?;
-        draw(&mut picture, &found, classes);
-        save(&picture, path, &out.join(name))?;
+        save(&draw(&picture, &found, classes), path, &out.join(name))?;
         results.extend(found.iter().map(|detection| CocoResult::new(detection, &image_id, ids.as_ref())));
         print_line(format_args!("{}: {}", path.display(), summary(&found, classes)));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use client_core::Config;
+use identity::IdentityError;
 use protocol::train::Trainer;
 use tokio::runtime::Builder;
 
@@ -51,7 +52,8 @@ fn connector(folder: &Folder, member: &Member) -> Result<Connector, Failure> {
     if !member.secure {
         return Ok(Connector::insecure(&member.coordinator, &member.client));
     }
-    Connector::secure(&member.coordinator, &folder.credentials()?).map_err(Failure::run)
+    let useless = |error: IdentityError| folder.useless(error.to_string());
+    Ok(Connector::secure(&member.coordinator, &folder.credentials()?).map_err(useless)?)
 }
 
 fn take_part(
