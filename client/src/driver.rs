@@ -92,6 +92,7 @@ pub async fn run(
         run: None,
         shape: None,
         told: None,
+        given_up: None,
         report,
     };
     let mut effects = Vec::new();
@@ -104,15 +105,18 @@ pub async fn run(
                 return Ok(ended);
             }
         }
-        let event = tokio::select! {
-            () = &mut stop, if !stopping => {
-                stopping = true;
-                Some(Event::Stop)
-            }
-            Some((number, what)) = incoming.recv() => driver.heard(number, what)?,
-            Some(what) = finished.recv() => Some(driver.worked(what)?),
-            Some(what) = driver.transfers.join_next() => Some(driver.transferred(what)?),
-            () = wait(driver.started, core.deadline()) => Some(Event::Tick),
+        let event = match driver.given_up.take() {
+            Some(event) => Some(event),
+            None => tokio::select! {
+                () = &mut stop, if !stopping => {
+                    stopping = true;
+                    Some(Event::Stop)
+                }
+                Some((number, what)) = incoming.recv() => driver.heard(number, what)?,
+                Some(what) = finished.recv() => Some(driver.worked(what)?),
+                Some(what) = driver.transfers.join_next() => Some(driver.transferred(what)?),
+                () = wait(driver.started, core.deadline()) => Some(Event::Tick),
+            },
         };
         let Some(event) = event else { continue };
         // The owner has been told of these already, in more detail.
@@ -146,6 +150,8 @@ struct Driver<R> {
     shape: Option<Shape>,
     /// The owner has been told of the session, or that there is none.
     told: Option<bool>,
+    /// A session that took no more messages has been ended; client-core does not know yet.
+    given_up: Option<Event>,
     report: R,
 }
 
@@ -165,8 +171,9 @@ impl<R: FnMut(Happening)> Driver<R> {
         match effect {
             Effect::Connect => self.connect(),
             Effect::Send(message) => {
-                if !self.session.as_ref().is_some_and(|session| session.send(&message)) {
-                    tracing::debug!("nothing can be said: the session has ended");
+                if self.session.as_ref().is_some_and(|session| !session.send(&message)) {
+                    let reason = "the coordinator takes no more messages".to_owned();
+                    self.given_up = Some(self.lost(reason));
                 }
             }
             Effect::Prepare(spec) => self.work(Job::Prepare(spec)).await?,
@@ -255,13 +262,8 @@ impl<R: FnMut(Happening)> Driver<R> {
             }
             News::Ended(end) => end,
         };
-        self.session = None;
-        self.channel = None;
         match end {
-            End::Lost(reason) => {
-                self.tell_lost(&reason);
-                Ok(Some(Event::Disconnected { reason }))
-            }
+            End::Lost(reason) => Ok(Some(self.lost(reason))),
             End::Refused(reason) => Ok(Some(Event::Instruction(ToClient::Refused { reason, retry: false }))),
             End::Unable(error) => Err(error.into()),
         }
@@ -329,6 +331,14 @@ impl<R: FnMut(Happening)> Driver<R> {
             self.tell(happening);
         }
         Ok(event)
+    }
+
+    /// The session has ended.
+    fn lost(&mut self, reason: String) -> Event {
+        self.session = None;
+        self.channel = None;
+        self.tell_lost(&reason);
+        Event::Disconnected { reason }
     }
 
     fn tell_lost(&mut self, reason: &str) {

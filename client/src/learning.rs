@@ -153,3 +153,6 @@ fn architecture(stored: &StoredModel) -> Result<Architecture, Failure> {
     Architecture::new(spec)
         .map_err(|error| Failure::run(format!("the stored version cannot be used: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! What a run has left on the device: the final version, and what the device made its own.
 
 use client_core::personalise;
-use client_core::state::{DEVICE, Device, FinalModel, MODEL};
+use client_core::state::{DEVICE, Device, FinalModel, MODEL, Origin};
 use params::{Layout, Scope};
 use protocol::train::DeviceModel;
 
@@ -12,7 +12,7 @@ use crate::folder::Folder;
 #[derive(Debug)]
 pub(crate) struct StoredModel {
     pub(crate) last: FinalModel,
-    own: Device,
+    own: Option<(Origin, Device)>,
 }
 
 impl StoredModel {
@@ -32,13 +32,12 @@ impl StoredModel {
                 "{error}: run `client run` once more, it fetches the version again"
             )))
         })?;
-        let own = match folder.load_one(DEVICE)?.map(|bytes| Device::decode(&bytes)) {
-            Some(Ok((origin, own))) if origin.run == last.about.run => own,
-            Some(Err(error)) => {
+        let own = match folder.load_one(DEVICE)?.map(|bytes| Device::decode(&bytes)).transpose() {
+            Ok(own) => own,
+            Err(error) => {
                 eprintln!("left aside: {error}; the model that all devices share is used alone");
-                Device::default()
+                None
             }
-            Some(Ok(_)) | None => Device::default(),
         };
         Ok(Self { last, own })
     }
@@ -49,7 +48,7 @@ impl StoredModel {
     /// # Errors
     /// Values of another model.
     pub(crate) fn values(&self, layout: &Layout) -> Result<DeviceModel, Failure> {
-        let Self { last, own } = self;
+        let last = &self.last;
         let (shared, statistics) =
             (layout.of_scope(Scope::Shared).len(), layout.of_scope(Scope::Statistic).len());
         if (last.shared.len(), last.statistics.len()) != (shared, statistics) {
@@ -61,17 +60,15 @@ impl StoredModel {
                 last.about.spec.preset,
             )));
         }
-        let fits = |values: &[f32], len: usize| values.len() == len;
-        let personal = layout.of_scope(Scope::Personal).len();
+        let origin = Origin { run: last.about.run, layout: layout.digest() };
+        let own = self.own.as_ref().filter(|(found, _)| *found == origin).map(|(_, own)| own);
+        let statistics = own.map(|own| &own.statistics).filter(|own| own.len() == statistics);
+        let personal_len = layout.of_scope(Scope::Personal).len();
+        let personal = own.map(|own| &own.personal).filter(|own| own.len() == personal_len);
         Ok(DeviceModel {
             shared: last.shared.clone(),
-            statistics: if fits(&own.statistics, statistics) { &own.statistics } else { &last.statistics }
-                .clone(),
-            personal: if fits(&own.personal, personal) {
-                own.personal.clone()
-            } else {
-                personalise::start(layout, &last.shared)
-            },
+            statistics: statistics.unwrap_or(&last.statistics).clone(),
+            personal: personal.cloned().unwrap_or_else(|| personalise::start(layout, &last.shared)),
         })
     }
 }
