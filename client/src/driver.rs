@@ -120,7 +120,8 @@ pub async fn run(
         };
         let Some(event) = event else { continue };
         // The owner has been told of these already, in more detail.
-        let told = matches!(event, Event::Disconnected { .. } | Event::Uploaded(Ok(_)));
+        let told =
+            matches!(event, Event::Disconnected { .. } | Event::Uploaded(Ok(_)) | Event::Trained(Err(_)));
         core.handle(driver.now(), event, &mut effects);
         if told {
             effects.retain(|effect| match effect {
@@ -319,7 +320,10 @@ impl<R: FnMut(Happening)> Driver<R> {
                     seconds,
                 });
             }
-            // Failures are client-core's to tell.
+            (Subject::Round(round), Event::Trained(Err(error))) => {
+                self.tell(Happening::Failed { round, reason: error.to_string() });
+            }
+            // Other failures are client-core's to tell.
             _ => {}
         }
         Ok(event)

@@ -67,6 +67,13 @@ pub enum Happening {
         /// Time it took.
         seconds: f64,
     },
+    /// Training was not possible; the coordinator is told so.
+    Failed {
+        /// The round.
+        round: Round,
+        /// One line.
+        reason: String,
+    },
     /// An update has been answered.
     Uploaded {
         /// The round.
@@ -134,6 +141,7 @@ impl fmt::Display for Happening {
             Self::Trained { round, examples, steps, loss, seconds } => {
                 write!(f, "round {round}: {examples} images, {steps} steps, loss {loss:.4}, {seconds:.1} s")
             }
+            Self::Failed { round, reason } => write!(f, "round {round}: training failed: {reason}"),
             Self::Uploaded { round, bytes, dense_bytes, accepted, reason } => {
                 let ratio = *dense_bytes as f64 / (*bytes).max(1) as f64;
                 let answer = if *accepted { "counts" } else { "does not count: " };

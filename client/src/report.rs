@@ -12,19 +12,15 @@ use crate::output::{print_json, print_line};
 #[derive(Debug)]
 pub(crate) struct Reporter {
     json: bool,
-    /// What is going on, while it goes on; on terminals only.
+    /// Whether somebody is watching.
+    watched: bool,
+    /// Moves while training goes on.
     busy: Option<ProgressBar>,
 }
 
 impl Reporter {
     pub(crate) fn new(json: bool) -> Self {
-        let busy = (!json && stderr().is_terminal()).then(|| {
-            // The template is constant; should it be refused, the default one will do.
-            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
-            let bar = ProgressBar::new_spinner();
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
-        });
-        Self { json, busy }
+        Self { json, watched: !json && stderr().is_terminal(), busy: None }
     }
 
     pub(crate) fn tell(&mut self, happening: &Happening) {
@@ -35,7 +31,7 @@ impl Reporter {
                 Happening::Training { .. } => self.begin(happening.to_string()),
                 // The command ends with this line itself, or with an error.
                 Happening::Finished { .. } => self.rest(),
-                Happening::Trained { .. } | Happening::Evaluated { .. } => {
+                Happening::Trained { .. } | Happening::Failed { .. } => {
                     self.rest();
                     self.print(happening);
                 }
@@ -51,19 +47,20 @@ impl Reporter {
         }
     }
 
-    fn begin(&self, message: String) {
-        match &self.busy {
-            Some(bar) => {
-                bar.set_message(message);
-                bar.reset();
-                bar.enable_steady_tick(Duration::from_millis(120));
-            }
-            None => print_line(message),
+    fn begin(&mut self, message: String) {
+        if !self.watched {
+            return print_line(message);
         }
+        // The template is constant; should it be refused, the default one will do.
+        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = ProgressBar::new_spinner().with_style(style).with_message(message);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        self.busy = Some(bar);
     }
 
-    fn rest(&self) {
-        if let Some(bar) = &self.busy {
+    fn rest(&mut self) {
+        if let Some(bar) = self.busy.take() {
             bar.finish_and_clear();
         }
     }

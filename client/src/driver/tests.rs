@@ -234,3 +234,28 @@ async fn a_trainer_that_panics_ends_the_client_with_a_line() {
     let line = ended.unwrap_err().to_string();
     assert!(line.starts_with("training broke down: the kernel fell over"), "{line}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn training_that_fails_is_told_once_and_declined() {
+    let mut fake = Fake::start();
+    let device = Camera::new();
+    let connector = fake.connector.clone();
+    let coordinator = async {
+        let mut visit = fake.visits.recv().await.unwrap();
+        visit.hear().await;
+        visit.say(welcome()).await;
+        visit.say(plan(1)).await;
+        let Some(ToCoordinator::Declined { round, reason }) = visit.hear().await else {
+            panic!("not declined")
+        };
+        assert_eq!(round, Round(1));
+        assert!(reason.contains("the disk is gone"), "{reason}");
+        visit.say(finished()).await;
+        visit.hear().await;
+    };
+    let toy = Toy { fails: true, ..Toy::default() };
+    let (ended, ()) = tokio::join!(device.run(toy, &connector, pending()), coordinator);
+    assert!(ended.unwrap().complete);
+    let told = device.told().into_iter().filter(|line| line.contains("the disk is gone"));
+    assert_eq!(told.collect::<Vec<_>>().len(), 1, "{:?}", device.told());
+}

@@ -207,6 +207,7 @@ impl Federation for Service {
 #[derive(Default)]
 pub(super) struct Toy {
     pub(super) panics: bool,
+    pub(super) fails: bool,
     /// Training waits until this is gone.
     pub(super) held: Option<std::sync::mpsc::Receiver<()>>,
 }
@@ -222,6 +223,9 @@ impl Trainer for Toy {
 
     fn train(&mut self, mut job: TrainJob) -> Result<TrainOutcome, TrainError> {
         assert!(!self.panics, "the kernel fell over");
+        if self.fails {
+            return Err(TrainError::Data("the disk is gone".to_owned()));
+        }
         if let Some(held) = &self.held {
             let _ = held.recv();
         }
