@@ -1,0 +1,163 @@
+//! What a training step costs, and which part of it: `cargo bench -p model --bench step [-- PRESET...]`.
+//!
+//! Procedural scenes as images, two threads, medians; each result is one line `figure NAME VALUE UNIT`. `--test` runs a
+//! tiny detector once.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dataset::DecodeLimits;
+use dataset::augment::AugmentSpec;
+use dataset::scenes::{World, scene_dataset};
+use detection::Phase;
+use model::device::pool;
+use model::evaluate::{DetectConfig, detect};
+use model::examples::Examples;
+use model::fit::Fit;
+use model::initial::initial;
+use model::loss;
+use model::ops::Statistics;
+use model::weights::Weights;
+use model::{Architecture, Backend};
+use protocol::plan::{ClassLoss, Freeze, ModelSpec, Norm, Optimiser, TrainPlan};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+const THREADS: usize = 2;
+/// Steps per measurement; the first three are not counted.
+const STEPS: usize = 15;
+const WARM_UP: usize = 3;
+const CASES: [(&str, usize); 4] = [("nano96", 16), ("small256", 8), ("medium320", 8), ("small256", 1)];
+
+fn plan(batch: u32, norm: Norm, freeze: Freeze) -> TrainPlan {
+    TrainPlan {
+        local_epochs: 1,
+        batch,
+        micro_batch: batch,
+        optimiser: Optimiser::AdamW,
+        learning_rate: 0.001,
+        weight_decay: 0.05,
+        clip_norm: 10.0,
+        ema_decay: 0.99,
+        progress_start: 0.0,
+        progress_end: 1.0,
+        warm_up: 0.1,
+        final_rate: 0.02,
+        freeze,
+        norm,
+        class_loss: ClassLoss::QualityFocal,
+        static_assignment: false,
+        mosaic: 0.0,
+        flip: true,
+        flip_vertical: false,
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.drain(..WARM_UP.min(times.len().saturating_sub(1)));
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64() * 1e3
+}
+
+fn main() -> anyhow::Result<()> {
+    let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    if std::env::args().any(|arg| arg == "--test") {
+        return pool(THREADS)?.install(|| measure("nano96@32", 2, 1));
+    }
+    for (preset, batch) in CASES {
+        if named.is_empty() || named.iter().any(|name| name == preset) {
+            pool(THREADS)?.install(|| measure(preset, batch, STEPS))?;
+        }
+    }
+    Ok(())
+}
+
+fn measure(preset: &str, batch: usize, steps: usize) -> anyhow::Result<()> {
+    let world = World { seed: 7, classes: 3, label_skew: 0.0, feature_shift: 0.5, concept_shift: 0.0 };
+    let dataset = scene_dataset(&world, &Arc::new(world.site(0)), 0..batch as u64, (640, 480));
+    let spec = ModelSpec { preset: preset.to_owned(), classes: dataset.classes.clone() };
+    let architecture = Architecture::new(&spec)?;
+    let examples = Examples::new(
+        dataset,
+        architecture.classes(),
+        architecture.pixels(),
+        1 << 30,
+        DecodeLimits::default(),
+    );
+    let device = Backend::Flex.device();
+    let values = initial(&architecture, 1);
+    let figure = |name: &str, value: f64, unit: &str| {
+        println!("figure step/{preset}b{batch}/{name} {value:.2} {unit}")
+    };
+
+    for (name, norm, freeze) in [
+        ("all", Norm::Local, Freeze::None),
+        ("all_frozen_norm", Norm::Frozen, Freeze::None),
+        ("head_frozen_norm", Norm::Frozen, Freeze::Head),
+    ] {
+        let mut fit = Fit::new(
+            &architecture,
+            &examples,
+            &device,
+            &plan(batch as u32, norm, freeze),
+            values.clone(),
+            1,
+        )?;
+        let mut times = Vec::new();
+        for _ in 0..steps {
+            let start = Instant::now();
+            fit.epoch()?;
+            times.push(start.elapsed());
+        }
+        let step = median(times);
+        figure(name, step, "ms");
+        figure(&format!("{name}_speed"), batch as f64 / step * 1e3, "img/s");
+    }
+    parts(&architecture, &examples, (batch, steps), &values, figure)
+}
+
+/// The parts of a step, one after the other.
+fn parts(
+    architecture: &Architecture,
+    examples: &Examples,
+    (batch, steps): (usize, usize),
+    values: &[f32],
+    figure: impl Fn(&str, f64, &str),
+) -> anyhow::Result<()> {
+    let device = Backend::Flex.device();
+    let config = loss::config(ClassLoss::QualityFocal);
+    let all: Vec<usize> = (0..batch).collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let learns = |index: usize| !architecture.layout().tensors()[index].spec.name.ends_with(".mean");
+    let mut times: [Vec<Duration>; 5] = Default::default();
+    for _ in 0..steps {
+        let mut start = Instant::now();
+        let mut lap = |part: usize| {
+            times[part].push(start.elapsed());
+            start = Instant::now();
+        };
+        let mut drawn = examples.batch(&all, &AugmentSpec::default(), false, &mut rng)?;
+        lap(0);
+        let weights = Weights::trainable(architecture.layout(), values, &device, learns);
+        let pixels = drawn.take_pixels(&weights.device());
+        let outputs = architecture.forward(&weights, pixels, Statistics::Batch);
+        lap(1);
+        let mut back = loss::backward(architecture, &config, Phase::TaskAligned, outputs, &drawn)?;
+        lap(2);
+        let mut sums = vec![0.0; values.len()];
+        weights.add_gradients(&mut back.gradients, &mut sums);
+        lap(3);
+        let fixed = Weights::fixed(architecture.layout(), values, &device);
+        let mut drawn = examples.batch(&all, &AugmentSpec::none(), false, &mut rng)?;
+        start = Instant::now();
+        detect(architecture, &fixed, drawn.take_pixels(&device), &DetectConfig::default())?;
+        times[4].push(start.elapsed());
+    }
+    let names = ["draw", "forward", "loss_and_backward", "collect_gradients", "detect"];
+    for (name, times) in names.into_iter().zip(times) {
+        figure(name, median(times), "ms");
+    }
+    Ok(())
+}
