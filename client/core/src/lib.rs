@@ -129,8 +129,8 @@ impl Client {
             }
             Event::Instruction(ToClient::Refused { reason, retry }) => self.refused(now, reason, retry, out),
             Event::Instruction(ToClient::Train(plan)) => self.task(now, Task::Train(Box::new(plan)), out),
-            Event::Instruction(ToClient::Evaluate { round, version, model_digest }) => {
-                self.task(now, Task::Evaluate { round, version, model_digest }, out);
+            Event::Instruction(ToClient::Evaluate { round, version, model_digest, share }) => {
+                self.task(now, Task::Evaluate { round, version, model_digest, share }, out);
             }
             Event::Instruction(ToClient::Closed { round }) => self.closed(now, round, out),
             Event::Instruction(ToClient::Finished { version, model_digest }) => {

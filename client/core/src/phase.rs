@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use codec::residual::{Lineage, Residual};
 use codec::statistics::{StatisticsLayout, StatisticsLayoutError};
-use params::{Digest, Layout, Scope};
+use params::{Digest, Layout, Scope, Share};
 use protocol::id::{Round, Version};
 use protocol::limits::TEXT_BYTES_MAX;
 use protocol::message::ToCoordinator;
@@ -65,7 +65,7 @@ enum Phase {
 #[derive(Clone, Debug)]
 pub(crate) enum Task {
     Train(Box<RoundPlan>),
-    Evaluate { round: Round, version: Version, model_digest: Digest },
+    Evaluate { round: Round, version: Version, model_digest: Digest, share: Share },
     Finish { version: Version, model_digest: Digest, give_up: Timestamp },
 }
 

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use client_core::state::{DEVICE, Device, FinalModel, MODEL, OUTGOING};
+use params::Share;
 use protocol::id::{ClientId, Round};
 use protocol::message::ToCoordinator;
 use tonic::Status;
@@ -54,11 +55,11 @@ impl Camera {
 }
 
 fn evaluate() -> ToClient {
-    ToClient::Evaluate { round: Round(1), version: Version(0), model_digest: digest() }
+    ToClient::Evaluate { round: Round(1), version: Version(0), model_digest: digest(), share: Share::ALL }
 }
 
 fn finished() -> ToClient {
-    ToClient::Finished { version: Version(0), model_digest: digest() }
+    ToClient::Finished { version: Version(0), model_digest: digest(), share: Share::ALL }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use codec::statistics::{Report as StatisticsReport, StatisticsLayout, StatisticsSum};
 use detection::histogram::{ApHistogram, HistogramConfig};
-use params::Scope;
+use params::{Scope, Share};
 use protocol::evaluation::{Evaluation, ModelScore};
 use protocol::limits::EVALUATION_BYTES_MAX;
 use protocol::plan::Norm;
@@ -50,11 +50,11 @@ impl Evaluations {
         }
     }
 
-    /// Adds one client's evaluation, all of it or nothing.
+    /// Adds one client's evaluation, all of it or nothing. `share` are the channels it was asked for.
     ///
     /// # Errors
     /// One line saying what cannot be right.
-    pub(crate) fn add(&mut self, evaluation: &Evaluation) -> Result<(), String> {
+    pub(crate) fn add(&mut self, evaluation: &Evaluation, share: Share) -> Result<(), String> {
         let Evaluation { global, personal, statistics, .. } = evaluation;
         let bytes = global.histogram.len() + personal.histogram.len() + statistics.len();
         if bytes > EVALUATION_BYTES_MAX {
@@ -63,7 +63,7 @@ impl Evaluations {
         check("global", global)?;
         check("personal", personal)?;
         let histogram = self.histogram(&global.histogram)?;
-        let report = self.statistics_report(evaluation)?;
+        let report = self.statistics_report(evaluation, share)?;
 
         if let (Some(sum), Some(report)) = (&mut self.statistics, report) {
             let weight = evaluation.statistics_images.min(self.weight_cap);
@@ -95,13 +95,22 @@ impl Evaluations {
         decoded.map(Some).map_err(|error| error.to_string())
     }
 
-    fn statistics_report(&self, evaluation: &Evaluation) -> Result<Option<StatisticsReport>, String> {
+    fn statistics_report(
+        &self,
+        evaluation: &Evaluation,
+        share: Share,
+    ) -> Result<Option<StatisticsReport>, String> {
         let Some(layout) = &self.statistics_layout else { return Ok(None) };
         if evaluation.statistics.is_empty() || evaluation.statistics_images == 0 {
             return Ok(None);
         }
-        let decoded = StatisticsReport::decode(layout, &evaluation.statistics);
-        decoded.map(Some).map_err(|error| format!("statistics: {error}"))
+        let report = StatisticsReport::decode(layout, &evaluation.statistics);
+        let report = report.map_err(|error| format!("statistics: {error}"))?;
+        if report.share() != share {
+            let [expected, found] = [share, report.share()].map(|share| (share.part(), share.of()));
+            return Err(format!("statistics of share {found:?}, asked for {expected:?}"));
+        }
+        Ok(Some(report))
     }
 
     /// The statistics pooled over all clients that reported some; `None` when nobody did.

@@ -5,12 +5,15 @@
 //! r = var_i / var, in multiples of one step. Pooling follows the law of total variance: mean + sqrt(var) * E[x], and
 //! var * (E[r + x^2] - E[x]^2). As reports are relative to what is published, quantisation errors do not accumulate:
 //! first reports are coarse, and the step gets finer as the statistics settle.
+//!
+//! From one version to the next the statistics of all devices move together, by far more than devices differ from each other.
+//! So devices share the work: each reports the channels of its [`Share`], finely, instead of all of them coarsely.
 
 mod sum;
 
 use std::ops::Range;
 
-use params::Layout;
+use params::{Layout, Share};
 use thiserror::Error;
 
 use crate::bits::{BitReader, BitWriter, rice_bits};
@@ -90,16 +93,24 @@ impl StatisticsLayout {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// The channels of a share, each as the places of its mean and its variance, in layout order.
+    fn channels(&self, share: Share) -> impl Iterator<Item = (usize, usize)> {
+        let all = self.pairs.iter().flat_map(|pair| pair.mean.clone().zip(pair.var.clone()));
+        all.skip(share.part().into()).step_by(share.of().into())
+    }
 }
 
-/// One device's statistics relative to the published ones, in sixteenths, in layout order.
+/// One device's statistics relative to the published ones, in sixteenths: (shift, logarithm of the ratio) of each channel of
+/// its share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    values: Vec<i16>,
+    share: Share,
+    values: Vec<[i16; 2]>,
 }
 
-/// Compares `own` statistics with the `published` ones and encodes the difference, rounded to the finest step whose encoding
-/// fits `budget` bytes (or to the coarsest).
+/// Compares `own` statistics with the `published` ones and encodes the difference on the channels of `share`, rounded to the
+/// finest step whose encoding fits `budget` bytes (or to the coarsest).
 ///
 /// # Errors
 /// Wrong lengths, or values that are not finite.
@@ -107,6 +118,7 @@ pub fn encode_report(
     layout: &StatisticsLayout,
     published: &[f32],
     own: &[f32],
+    share: Share,
     budget: usize,
 ) -> Result<Vec<u8>, EncodeError> {
     for values in [published, own] {
@@ -119,12 +131,12 @@ pub fn encode_report(
             return Err(EncodeError::Value { tensor: "statistics".into(), position, value });
         }
     }
-    let exact = exact_report(layout, published, own);
+    let exact = exact_report(layout, published, own, share);
     let mut coded = Coded::new(&exact, 0);
     while coded.bytes_max() > budget && coded.shift < SHIFT_MAX {
         coded = Coded::new(&exact, coded.shift + 1);
     }
-    Ok(coded.encode(layout.len))
+    Ok(coded.encode(layout.len, share))
 }
 
 impl Report {
@@ -139,21 +151,25 @@ impl Report {
             return Err(DecodeError { offset: 0, rule: Rule::Unknown { what: "kind", found: kind } });
         }
         reader.expect("number of statistics", layout.len)?;
+        let of = reader.byte("number of shares", 1, Share::OF_MAX)?;
+        let share = Share::new(reader.byte("share", 0, of - 1)?, of);
+        let reported = 2 * layout.channels(share).count();
         let shift = reader.byte("step", 0, SHIFT_MAX)?;
         let gap_rice = reader.byte("Rice parameter", 0, GAP_RICE_MAX)?.into();
         let magnitude_rice = reader.byte("Rice parameter", 0, MAGNITUDE_RICE_MAX)?.into();
-        let count = reader.bounded("entries", 0, layout.len)?;
+        let count = reader.bounded("entries", 0, reported)?;
         if count as u64 * u64::from(3 + gap_rice + magnitude_rice) > 8 * reader.remaining() as u64 {
             return Err(reader.error(Rule::Truncated));
         }
         let start = reader.offset();
         let mut stream = BitReader::new(reader.rest(), start);
-        let mut values = vec![0; layout.len];
+        let mut values = vec![[0; 2]; reported / 2];
+        let flat = values.as_flattened_mut();
         let mut next = 0;
         for _ in 0..count {
             let index = next + stream.get_rice(gap_rice)? as usize;
-            let Some(value) = values.get_mut(index) else {
-                let (found, max) = (index as u64, layout.len as u64 - 1);
+            let Some(value) = flat.get_mut(index) else {
+                let (found, max) = (index as u64, (reported as u64).saturating_sub(1));
                 return Err(stream.error(Rule::Range { what: "index", found, min: 0, max }));
             };
             next = index + 1;
@@ -167,22 +183,25 @@ impl Report {
             *value = if negative { -magnitude } else { magnitude };
         }
         stream.end()?;
-        Ok(Self { values })
+        Ok(Self { share, values })
+    }
+
+    /// The channels this report is about.
+    pub fn share(&self) -> Share {
+        self.share
     }
 }
 
-/// Differences in sixteenths, not rounded: shifts in standard deviations, then logarithms of ratios of variances.
-fn exact_report(layout: &StatisticsLayout, published: &[f32], own: &[f32]) -> Vec<f32> {
-    let mut exact = vec![0.0; layout.len];
+/// Differences in sixteenths, not rounded: of each channel its shift in standard deviations, then the logarithm of the ratio
+/// of variances.
+fn exact_report(layout: &StatisticsLayout, published: &[f32], own: &[f32], share: Share) -> Vec<f32> {
     let variance = |value: f32| f64::from(value).max(VARIANCE_MIN);
-    for pair in &layout.pairs {
-        for (mean, var) in pair.mean.clone().zip(pair.var.clone()) {
-            let shift = f64::from(own[mean]) - f64::from(published[mean]);
-            exact[mean] = (UNITS * shift / variance(published[var]).sqrt()) as f32;
-            exact[var] = (UNITS * (variance(own[var]) / variance(published[var])).ln()) as f32;
-        }
-    }
-    exact
+    let difference = |(mean, var): (usize, usize)| {
+        let shift = f64::from(own[mean]) - f64::from(published[mean]);
+        let ratio = variance(own[var]) / variance(published[var]);
+        [(UNITS * shift / variance(published[var]).sqrt()) as f32, (UNITS * ratio.ln()) as f32]
+    };
+    layout.channels(share).flat_map(difference).collect()
 }
 
 /// A report at one step, ready to be measured and written: most entries are zero in a settled run, so the others are
@@ -225,14 +244,14 @@ impl Coded {
 
     /// Size of the encoding, with room for the longest header and the checksum.
     fn bytes_max(&self) -> usize {
-        const AROUND: usize = 4 + 2 * 5 + 4;
+        const AROUND: usize = 6 + 2 * 5 + 4;
         AROUND + self.bits.div_ceil(8) as usize
     }
 
-    fn encode(&self, len: usize) -> Vec<u8> {
+    fn encode(&self, len: usize, share: Share) -> Vec<u8> {
         let mut bytes = vec![KIND];
         put_varint(&mut bytes, len as u32);
-        bytes.extend([self.shift, self.gap_rice as u8, self.magnitude_rice as u8]);
+        bytes.extend([share.of(), share.part(), self.shift, self.gap_rice as u8, self.magnitude_rice as u8]);
         put_varint(&mut bytes, self.entries.len() as u32);
         let mut stream = BitWriter::after(bytes);
         for &(gap, negative, steps) in &self.entries {

@@ -8,8 +8,10 @@ mod canonical;
 mod digest;
 mod exact;
 mod layout;
+mod share;
 
 pub use canonical::{Canonical, Grid, GridError};
 pub use digest::Digest;
 pub use exact::{Accumulator, SUBTICK_BITS, SumError, WEIGHT_TOTAL_MAX};
 pub use layout::{Layout, LayoutError, PARAMETERS_MAX, Scope, TENSORS_MAX, Tensor, TensorSpec};
+pub use share::Share;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use params::Digest;
+use params::{Digest, Share};
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Evaluation;
@@ -74,6 +74,8 @@ pub enum ToClient {
         version: Version,
         /// Digest of its shared weights.
         model_digest: Digest,
+        /// The channels whose statistics this client is to report.
+        share: Share,
     },
     /// The round is over for this client: an update would be refused as late.
     Closed {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use params::Digest;
+use params::{Digest, Share};
 use protocol::evaluation::{Evaluation, ModelScore};
 use protocol::id::{ClientId, ClientIdError, Round, RunId, Version};
 use protocol::limits::{
@@ -218,11 +218,14 @@ pub fn to_client(message: proto::ToClient) -> Result<ToClient, DecodeError> {
             Ok(ToClient::Refused { reason: field::text("refused.reason", reason)?, retry })
         }
         to_client::Kind::Train(plan) => Ok(ToClient::Train(round_plan(plan)?)),
-        to_client::Kind::Evaluate(proto::Evaluate { round, version, model_digest }) => {
+        to_client::Kind::Evaluate(message) => {
+            let of = field::within("evaluate.share_of", message.share_of, 1, Share::OF_MAX.into())?;
+            let part = field::within("evaluate.share_part", message.share_part, 0, of - 1)?;
             Ok(ToClient::Evaluate {
-                round: Round(round),
-                version: Version(version),
-                model_digest: field::digest("evaluate.model_digest", &model_digest)?,
+                round: Round(message.round),
+                version: Version(message.version),
+                model_digest: field::digest("evaluate.model_digest", &message.model_digest)?,
+                share: Share::new(part as u8, of as u8),
             })
         }
         to_client::Kind::Closed(proto::Closed { round }) => Ok(ToClient::Closed { round: Round(round) }),

@@ -64,9 +64,14 @@ pub fn to_client(message: &ToClient) -> proto::ToClient {
             to_client::Kind::Refused(proto::Refused { reason: text(reason), retry: *retry })
         }
         ToClient::Train(plan) => to_client::Kind::Train(round_plan(plan)),
-        ToClient::Evaluate { round, version, model_digest } => {
-            let model_digest = digest(model_digest);
-            to_client::Kind::Evaluate(proto::Evaluate { round: round.0, version: version.0, model_digest })
+        ToClient::Evaluate { round, version, model_digest, share } => {
+            to_client::Kind::Evaluate(proto::Evaluate {
+                round: round.0,
+                version: version.0,
+                model_digest: digest(model_digest),
+                share_part: share.part().into(),
+                share_of: share.of().into(),
+            })
         }
         ToClient::Closed { round } => to_client::Kind::Closed(proto::Closed { round: round.0 }),
         ToClient::Finished { version, model_digest } => {

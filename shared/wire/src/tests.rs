@@ -1,6 +1,6 @@
 //! Round trips of everything that travels, hostile messages, and the sizes the proto files promise.
 
-use params::Digest;
+use params::{Digest, Share};
 use proptest::prelude::*;
 use prost::Message;
 use protocol::evaluation::Evaluation;
@@ -108,7 +108,10 @@ fn messages_at_their_limits_fit_their_promised_sizes() {
     check(&encode::to_client(&ToClient::Train(values::longest_plan())), 2 << 10);
     let (round, version, model_digest) =
         (protocol::id::Round(u32::MAX), Version(u32::MAX), Digest([255; 32]));
-    check(&encode::to_client(&ToClient::Evaluate { round, version, model_digest }), 64);
+    check(
+        &encode::to_client(&ToClient::Evaluate { round, version, model_digest, share: Share::new(15, 16) }),
+        64,
+    );
     check(&encode::to_client(&ToClient::Finished { version, model_digest }), 64);
 }
 

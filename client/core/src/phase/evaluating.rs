@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use codec::statistics::{default_budget, encode_report};
+use params::Share;
 use protocol::id::{Round, Version};
 use protocol::limits::EVALUATION_BYTES_MAX;
 use protocol::message::ToCoordinator;
@@ -17,6 +18,8 @@ use crate::effect::Effect;
 #[derive(Debug)]
 pub(super) struct Evaluating {
     norm: Norm,
+    /// The channels whose statistics are to be reported.
+    share: Share,
     held: Arc<Held>,
 }
 
@@ -25,7 +28,7 @@ impl Member {
         matches!(&self.phase, Phase::Evaluating(evaluating) if evaluating.held.version == version)
     }
 
-    pub(super) fn evaluate(&mut self, round: Round, held: Arc<Held>, turn: &mut Turn<'_>) {
+    pub(super) fn evaluate(&mut self, round: Round, share: Share, held: Arc<Held>, turn: &mut Turn<'_>) {
         // As in the last plan; a device that never had one has neither statistics nor personal values of its own.
         let habits = self.membership.habits.as_ref();
         let (norm, method) =
@@ -38,11 +41,11 @@ impl Member {
         let seed = self.seed(round, Purpose::Calibration, turn);
         let job = EvaluateJob { version: held.version, seed, norm, model };
         turn.out.push(Effect::Evaluate(Box::new(job)));
-        self.phase = Phase::Evaluating(Evaluating { norm, held });
+        self.phase = Phase::Evaluating(Evaluating { norm, share, held });
     }
 
     pub(crate) fn evaluated(&mut self, outcome: Result<EvaluateOutcome, TrainError>, turn: &mut Turn<'_>) {
-        let Evaluating { norm, held } = match std::mem::replace(&mut self.phase, Phase::Idle) {
+        let Evaluating { norm, share, held } = match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Evaluating(evaluating) => evaluating,
             other => {
                 self.phase = other;
@@ -51,18 +54,25 @@ impl Member {
         };
         match outcome {
             Err(error) => turn.notice(format!("cannot evaluate version {}: {error}", held.version)),
-            Ok(outcome) => self.answer(norm, &held, outcome, turn),
+            Ok(outcome) => self.answer(norm, share, &held, outcome, turn),
         }
         self.proceed(turn);
     }
 
-    fn answer(&mut self, norm: Norm, held: &Held, outcome: EvaluateOutcome, turn: &mut Turn<'_>) {
+    fn answer(
+        &mut self,
+        norm: Norm,
+        share: Share,
+        held: &Held,
+        outcome: EvaluateOutcome,
+        turn: &mut Turn<'_>,
+    ) {
         let EvaluateOutcome { mut evaluation, statistics, statistics_images } = outcome;
         evaluation.statistics = Vec::new();
         evaluation.statistics_images = 0;
         if norm == Norm::Local && !self.model.statistics.is_empty() {
             let budget = default_budget(self.model.shared.len()).min(EVALUATION_BYTES_MAX / 2);
-            match encode_report(&self.model.statistics, &held.model.statistics, &statistics, budget) {
+            match encode_report(&self.model.statistics, &held.model.statistics, &statistics, share, budget) {
                 Ok(report) => {
                     evaluation.statistics = report;
                     evaluation.statistics_images = statistics_images;

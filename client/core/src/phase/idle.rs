@@ -114,7 +114,7 @@ impl Member {
     pub(super) fn start(&mut self, task: Task, held: Arc<Held>, turn: &mut Turn<'_>) {
         match task {
             Task::Train(plan) => self.train(*plan, held, turn),
-            Task::Evaluate { round, .. } => self.evaluate(round, held, turn),
+            Task::Evaluate { round, share, .. } => self.evaluate(round, share, held, turn),
             Task::Finish { version, model_digest, .. } => {
                 if let Some(spec) = self.membership.spec.clone() {
                     let about = About { run: self.membership.run, version, model_digest, spec };

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use params::Share;
 use proptest::prelude::*;
 use protocol::id::{Round, Version};
 use protocol::message::{Receipt, Refusal, ToClient, UpdateHeader};
@@ -169,7 +170,12 @@ proptest! {
                 2..=4 => welcome(protocol::id::RunId(5 + u64::from(number / 3)), number != 1),
                 5 => Event::Instruction(ToClient::Refused { reason: "later".into(), retry: true }),
                 6..=8 => Event::Instruction(ToClient::Train(plan(number, number))),
-                9 => Event::Instruction(ToClient::Evaluate { round, version, model_digest: digest(number) }),
+                9 => Event::Instruction(ToClient::Evaluate {
+                    round,
+                    version,
+                    model_digest: digest(number),
+                    share: Share::new(number as u8, 3),
+                }),
                 10 => Event::Instruction(ToClient::Closed { round }),
                 11 if number == 3 => {
                     Event::Instruction(ToClient::Finished { version, model_digest: digest(number) })
@@ -251,7 +257,12 @@ fn tell(codec: &str, method: &str, rounds: u32, personal: &[f32; 2]) -> Vec<Vec<
             fetched(0),
             trained(shared, personal.to_vec()),
             Event::Uploaded(Ok(Receipt::Accepted { round: Round(round) })),
-            Event::Instruction(ToClient::Evaluate { round: Round(round), version, model_digest }),
+            Event::Instruction(ToClient::Evaluate {
+                round: Round(round),
+                version,
+                model_digest,
+                share: Share::ALL,
+            }),
             evaluated(),
         ]);
     }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use params::Share;
 use protocol::id::{Round, RunId, Version};
 use protocol::message::{Receipt, Refusal, ToClient, ToCoordinator};
 use protocol::time::Timestamp;
@@ -90,7 +91,7 @@ fn command(driver: &mut Driver, line: &str) -> Vec<Effect> {
         }
         "evaluate" => {
             let (version, model_digest) = (Version(version), digest(version));
-            Event::Instruction(ToClient::Evaluate { round, version, model_digest })
+            Event::Instruction(ToClient::Evaluate { round, version, model_digest, share: Share::ALL })
         }
         "closed" => Event::Instruction(ToClient::Closed { round }),
         "finished" => {

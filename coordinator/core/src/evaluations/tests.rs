@@ -32,7 +32,7 @@ fn none_yet() -> Evaluations {
 /// Statistics of a device: both channels with this mean and variance.
 fn statistics(mean: f32, var: f32) -> Vec<u8> {
     let layout = StatisticsLayout::new(&layout().of_scope(Scope::Statistic)).unwrap();
-    encode_report(&layout, &published().statistics, &[mean, mean, var, var], 1000).unwrap()
+    encode_report(&layout, &published().statistics, &[mean, mean, var, var], Share::ALL, 1000).unwrap()
 }
 
 fn evaluation(global: f64, personal: f64) -> Evaluation {
@@ -56,10 +56,10 @@ fn filled(evaluations: &Evaluations) -> RoundReport {
 #[test]
 fn means_and_worst_are_over_clients_with_boxes() {
     let mut evaluations = none_yet();
-    evaluations.add(&evaluation(0.1, 0.3)).unwrap();
-    evaluations.add(&evaluation(0.4, 0.5)).unwrap();
-    evaluations.add(&Evaluation { boxes: 0, ..evaluation(0.0, 0.0) }).unwrap();
-    evaluations.add(&Evaluation { images: 0, ..evaluation(0.0, 0.0) }).unwrap();
+    evaluations.add(&evaluation(0.1, 0.3), Share::ALL).unwrap();
+    evaluations.add(&evaluation(0.4, 0.5), Share::ALL).unwrap();
+    evaluations.add(&Evaluation { boxes: 0, ..evaluation(0.0, 0.0) }, Share::ALL).unwrap();
+    evaluations.add(&Evaluation { images: 0, ..evaluation(0.0, 0.0) }, Share::ALL).unwrap();
     let report = filled(&evaluations);
     assert_eq!(report.evaluators, 2);
     assert_eq!(
@@ -79,7 +79,7 @@ fn statistics_are_pooled_by_images() {
             statistics_images: images,
             ..evaluation(0.5, 0.5)
         };
-        evaluations.add(&report).unwrap();
+        evaluations.add(&report, Share::ALL).unwrap();
     }
     let pooled = evaluations.pooled(&published().statistics).unwrap();
     // Mean 0.75 - 0.25, variance 1 within and 0.75 between.
@@ -94,7 +94,7 @@ fn frozen_statistics_are_not_pooled() {
     let mut evaluations = Evaluations::new(&config, &published(), 2);
     let report =
         Evaluation { statistics: statistics(1.0, 1.0), statistics_images: 5, ..evaluation(0.5, 0.5) };
-    evaluations.add(&report).unwrap();
+    evaluations.add(&report, Share::ALL).unwrap();
     assert_eq!(evaluations.pooled(&published().statistics), None);
 }
 
@@ -116,8 +116,8 @@ fn found(objects: usize, found: usize) -> Evaluation {
 #[test]
 fn histograms_of_all_clients_merge() {
     let mut evaluations = none_yet();
-    evaluations.add(&found(2, 1)).unwrap();
-    evaluations.add(&found(6, 6)).unwrap();
+    evaluations.add(&found(2, 1), Share::ALL).unwrap();
+    evaluations.add(&found(6, 6), Share::ALL).unwrap();
     let report = filled(&evaluations);
     // Devices count alike in the mean, objects in what is merged: 7 of 8 found is right up to recall 0.875.
     let close = |found: Option<f64>, expected: f64| (found.unwrap() - expected).abs() < 1e-9;
@@ -143,9 +143,19 @@ fn an_evaluation_that_cannot_be_right_is_left_out_whole() {
         (with(&|bad| bad.personal.histogram = vec![0; EVALUATION_BYTES_MAX]), "bytes, more than"),
     ] {
         let mut evaluations = none_yet();
-        let found = evaluations.add(&bad).unwrap_err();
+        let found = evaluations.add(&bad, Share::ALL).unwrap_err();
         assert!(found.contains(expected), "found {found}, expected {expected}");
         assert_eq!(evaluations.pooled(&published().statistics), None);
         assert_eq!(filled(&evaluations), filled(&none_yet()));
     }
+}
+
+#[test]
+fn statistics_of_channels_nobody_asked_for_are_refused() {
+    let mut evaluations = none_yet();
+    let report =
+        Evaluation { statistics: statistics(1.0, 1.0), statistics_images: 10, ..evaluation(0.5, 0.5) };
+    let refused = evaluations.add(&report, Share::new(1, 2)).unwrap_err();
+    assert_eq!(refused, "statistics of share (0, 1), asked for (1, 2)");
+    assert_eq!(evaluations.pooled(&published().statistics), None);
 }

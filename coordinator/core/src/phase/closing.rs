@@ -1,9 +1,11 @@
 //! A version is published: its contributors evaluate it, statistics are pooled, it is scored, the round is reported.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use params::Share;
 use protocol::evaluation::CentralScore;
-use protocol::id::ClientId;
+use protocol::id::{ClientId, Version};
 use protocol::message::ToClient;
 use protocol::time::Timestamp;
 
@@ -30,7 +32,13 @@ pub(crate) struct Closing {
 #[derive(Debug)]
 enum Stage {
     /// Contributors evaluate (nobody does when this version is not evaluated).
-    Evaluating { attendance: Attendance, deadline: Timestamp, evaluations: Box<Evaluations> },
+    Evaluating {
+        attendance: Attendance,
+        /// Whose statistics of which channels.
+        shares: BTreeMap<ClientId, Share>,
+        deadline: Timestamp,
+        evaluations: Box<Evaluations>,
+    },
     /// The driver scores the version on its own data.
     Scoring,
 }
@@ -53,12 +61,15 @@ impl Closing {
         let classes = cx.spec.as_ref().map_or(0, |spec| spec.classes.len());
         let evaluations = Box::new(Evaluations::new(&cx.config, &published, classes));
         let deadline = now + cx.config.evaluation_time_limit();
-        let stage = Stage::Evaluating { attendance, deadline, evaluations };
+        let present: Vec<ClientId> = attendance
+            .iter()
+            .filter(|(_, presence)| *presence == Presence::Present)
+            .map(|(client, _)| client.clone())
+            .collect();
+        let shares = shares(&attendance, published.version);
+        let stage = Stage::Evaluating { attendance, shares, deadline, evaluations };
         let mut closing = Box::new(Self { published, report, opened, stage });
-        if let Stage::Evaluating { attendance, .. } = &closing.stage {
-            let present = attendance.iter().filter(|(_, presence)| *presence == Presence::Present);
-            out.extend(present.map(|(client, _)| closing.ask(client)));
-        }
+        out.extend(present.iter().filter_map(|client| closing.ask(client)));
         closing.conclude(cx, now, out).unwrap_or(Phase::Closing(closing))
     }
 
@@ -96,7 +107,7 @@ impl Closing {
         match (event, &mut self.stage) {
             (Event::Connected { client, .. }, Stage::Evaluating { attendance, .. }) => {
                 if attendance.returned(&client) {
-                    out.push(self.ask(&client));
+                    out.extend(self.ask(&client));
                 }
             }
             (Event::Disconnected { client }, Stage::Evaluating { attendance, .. }) => {
@@ -104,12 +115,13 @@ impl Closing {
             }
             (
                 Event::Evaluated { client, version, evaluation },
-                Stage::Evaluating { attendance, evaluations, .. },
+                Stage::Evaluating { attendance, shares, evaluations, .. },
             ) => {
                 let asked = attendance.get(&client).is_some_and(|presence| presence != Presence::Answered);
                 if asked && version == self.published.version {
                     attendance.set(&client, Presence::Answered);
-                    if let Err(problem) = evaluations.add(&evaluation) {
+                    let share = shares.get(&client).copied().unwrap_or(Share::ALL);
+                    if let Err(problem) = evaluations.add(&evaluation, share) {
                         cx.tally_refusal("evaluation");
                         out.push(Effect::Notice(format!("refused an evaluation of {client}: {problem}")));
                     }
@@ -150,13 +162,13 @@ impl Closing {
         self.conclude(cx, now, out)
     }
 
-    fn ask(&self, client: &ClientId) -> Effect {
+    fn ask(&self, client: &ClientId) -> Option<Effect> {
+        let Stage::Evaluating { shares, .. } = &self.stage else { return None };
+        let share = *shares.get(client)?;
         let (round, version, model_digest) =
             (self.report.round, self.published.version, self.published.digest);
-        Effect::Send {
-            client: client.clone(),
-            instruction: ToClient::Evaluate { round, version, model_digest },
-        }
+        let instruction = ToClient::Evaluate { round, version, model_digest, share };
+        Some(Effect::Send { client: client.clone(), instruction })
     }
 
     /// Goes on to scoring, or to the report, once no more evaluations are to be waited for.
@@ -256,4 +268,19 @@ impl Closing {
             _ => Some((*deadline, "time limit of the evaluation")),
         }
     }
+}
+
+/// Divides the channels among those asked: of few devices each channel hears one, of many at least two. Those present come
+/// first, so that no channel depends on somebody who is gone. Shares rotate with the version.
+fn shares(attendance: &Attendance, version: Version) -> BTreeMap<ClientId, Share> {
+    let of = match attendance.asked() {
+        asked @ 0..=8 => asked.clamp(1, 4),
+        asked => (asked / 2).min(Share::OF_MAX.into()),
+    };
+    let mut asked: Vec<(&ClientId, Presence)> = attendance.iter().collect();
+    asked.sort_by_key(|(_, presence)| *presence != Presence::Present);
+    let turn = version.0 as usize % of;
+    let part = |place: usize| ((place + turn) % of) as u8;
+    let shared = asked.into_iter().enumerate();
+    shared.map(|(place, (client, _))| (client.clone(), Share::new(part(place), of as u8))).collect()
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use codec::statistics::{StatisticsLayout, encode_report};
-use params::{Canonical, Scope};
+use params::{Canonical, Scope, Share};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use protocol::evaluation::{CentralScore, Evaluation, ModelScore};
@@ -136,8 +136,8 @@ impl World {
                 self.pending.insert(client.clone(), (header.clone(), payload.clone()));
                 self.post.push_back(Post::Upload(client, header, payload));
             }
-            Effect::Send { client, instruction: ToClient::Evaluate { version, .. } } => {
-                let evaluation = self.evaluation();
+            Effect::Send { client, instruction: ToClient::Evaluate { version, share, .. } } => {
+                let evaluation = self.evaluation(share);
                 self.post.push_back(Post::Event(Event::Evaluated { client, version, evaluation }));
             }
             Effect::Receipt { client, payload, .. } => {
@@ -156,10 +156,11 @@ impl World {
     }
 
     /// All devices see data of mean 1 and variance 1; each compares with the statistics of the version it fetched.
-    fn evaluation(&self) -> Evaluation {
+    fn evaluation(&self, share: Share) -> Evaluation {
         let score = ModelScore { ap50: 0.5, ap: 0.25, histogram: Vec::new() };
         let layout = StatisticsLayout::new(&layout().of_scope(Scope::Statistic)).unwrap();
-        let statistics = encode_report(&layout, &self.published().statistics, &[1.0; 4], 1000).unwrap();
+        let statistics =
+            encode_report(&layout, &self.published().statistics, &[1.0; 4], share, 1000).unwrap();
         let (global, personal) = (score.clone(), score);
         Evaluation { images: 1, boxes: 1, global, personal, statistics, statistics_images: 10 }
     }

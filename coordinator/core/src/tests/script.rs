@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use codec::statistics::{StatisticsLayout, encode_report};
-use params::Scope;
+use params::{Scope, Share};
 use protocol::evaluation::{CentralScore, Evaluation, ModelScore};
 use protocol::id::{ClientId, Round, Version};
 use protocol::message::{Receipt, ToClient};
@@ -108,7 +108,9 @@ fn command(driver: &mut Driver, line: &str) -> Vec<Effect> {
             let mut evaluation =
                 Evaluation { images, boxes: 3 * images, global, personal, ..Evaluation::default() };
             if let Some(mean) = named("mean") {
-                evaluation.statistics = statistics(driver, mean.parse().unwrap());
+                let (part, of) = named("share").and_then(|share| share.split_once('/')).unwrap_or(("0", "1"));
+                let share = Share::new(part.parse().unwrap(), of.parse().unwrap());
+                evaluation.statistics = statistics(driver, mean.parse().unwrap(), share);
                 evaluation.statistics_images = 10;
             }
             Event::Evaluated { client: client(word(0)), version, evaluation }
@@ -137,10 +139,10 @@ fn command(driver: &mut Driver, line: &str) -> Vec<Effect> {
 }
 
 /// What a device with this mean and a variance of 1 says relative to the published statistics.
-fn statistics(driver: &Driver, mean: f32) -> Vec<u8> {
+fn statistics(driver: &Driver, mean: f32, share: Share) -> Vec<u8> {
     let layout = StatisticsLayout::new(&layout().of_scope(Scope::Statistic)).unwrap();
     let published = &driver.core.published().unwrap().statistics;
-    encode_report(&layout, published, &[mean, mean, 1.0, 1.0], 1000).unwrap()
+    encode_report(&layout, published, &[mean, mean, 1.0, 1.0], share, 1000).unwrap()
 }
 
 fn upload(

@@ -4,7 +4,7 @@
 //! 2^32), so r + x^2 is below 2^33; with weights that total at most 2^28 the sums stay below 2^61. No order of arrival and
 //! no mathematics library can change them.
 
-use params::WEIGHT_TOTAL_MAX;
+use params::{Share, WEIGHT_TOTAL_MAX};
 use thiserror::Error;
 
 use super::{REPORT_MAX, Report, StatisticsLayout, UNITS, VARIANCE_MIN};
@@ -38,11 +38,11 @@ const fn powers(factor: u128) -> [u32; REPORT_MAX as usize + 1] {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SumError {
     /// Made over another layout.
-    #[error("expected a report of {expected} statistics, found {found}")]
+    #[error("expected a report of {expected} channels, found {found}")]
     Length {
-        /// Statistics of the sum.
+        /// Channels of the report's share in this layout.
         expected: usize,
-        /// Statistics of the report.
+        /// Channels of the report.
         found: usize,
     },
     /// Weights would total more than `params::WEIGHT_TOTAL_MAX`.
@@ -55,19 +55,29 @@ pub enum SumError {
     },
 }
 
-/// A weighted sum of reports over one layout: 16 bytes per channel, whatever the number of devices.
+/// A weighted sum of reports over one layout: 24 bytes per channel, whatever the number of devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatisticsSum {
     layout: StatisticsLayout,
-    /// In layout order: at a mean's place the sum of w x, at its variance's place the sum of w (r + x^2).
-    sums: Vec<i64>,
+    /// By channel, in layout order.
+    sums: Vec<ChannelSum>,
+    weight: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct ChannelSum {
+    /// Sum of w x.
+    shift: i64,
+    /// Sum of w (r + x^2).
+    second: i64,
+    /// Sum of w.
     weight: u64,
 }
 
 impl StatisticsSum {
     /// An empty sum.
     pub fn new(layout: StatisticsLayout) -> Self {
-        let sums = vec![0; layout.len()];
+        let sums = vec![ChannelSum::default(); layout.len() / 2];
         Self { layout, sums, weight: 0 }
     }
 
@@ -81,9 +91,9 @@ impl StatisticsSum {
     /// # Errors
     /// Leaves the sum untouched when the length or the total weight does not fit.
     pub fn add(&mut self, report: &Report, weight: u32) -> Result<(), SumError> {
-        if report.values.len() != self.layout.len() {
-            let (expected, found) = (self.layout.len(), report.values.len());
-            return Err(SumError::Length { expected, found });
+        let expected = self.layout.channels(report.share).count();
+        if report.values.len() != expected {
+            return Err(SumError::Length { expected, found: report.values.len() });
         }
         let total = self.weight + u64::from(weight);
         if total > WEIGHT_TOTAL_MAX {
@@ -91,45 +101,41 @@ impl StatisticsSum {
         }
         self.weight = total;
         let weight = i64::from(weight);
-        for pair in &self.layout.pairs {
-            for (mean, var) in pair.mean.clone().zip(pair.var.clone()) {
-                let (x, q) = (i64::from(report.values[mean]), report.values[var]);
-                let ratio = POWERS[usize::from(q < 0)][usize::from(q.unsigned_abs())];
-                self.sums[mean] += weight * x;
-                self.sums[var] += weight * (i64::from(ratio) + ((x * x) << SQUARE_SHIFT));
-            }
+        let (first, stride) = (report.share.part().into(), report.share.of().into());
+        for (sum, &[x, q]) in self.sums.iter_mut().skip(first).step_by(stride).zip(&report.values) {
+            let x = i64::from(x);
+            let ratio = POWERS[usize::from(q < 0)][usize::from(q.unsigned_abs())];
+            sum.shift += weight * x;
+            sum.second += weight * (i64::from(ratio) + ((x * x) << SQUARE_SHIFT));
+            sum.weight += weight as u64;
         }
         Ok(())
     }
 
-    /// The pooled statistics, given the published ones the reports are relative to (layout order); those when nothing
-    /// was added.
+    /// The pooled statistics, given the published ones the reports are relative to (layout order); those on channels nobody
+    /// reported.
     ///
     /// # Panics
     /// If `published` is not as long as the layout.
     pub fn pooled(&self, published: &[f32]) -> Vec<f32> {
         let mut pooled = published.to_vec();
-        if self.weight == 0 {
-            return pooled;
-        }
-        let weight = self.weight as f64;
-        for pair in &self.layout.pairs {
-            for (mean, var) in pair.mean.clone().zip(pair.var.clone()) {
+        for ((mean, var), sum) in self.layout.channels(Share::ALL).zip(&self.sums) {
+            if sum.weight > 0 {
                 let variance = f64::from(published[var]).max(VARIANCE_MIN);
-                let shift = self.sums[mean] as f64 / (weight * UNITS);
+                let shift = sum.shift as f64 / (sum.weight as f64 * UNITS);
                 pooled[mean] = (f64::from(published[mean]) + variance.sqrt() * shift) as f32;
-                let ratio = self.ratio(mean, var);
-                pooled[var] = (variance * ratio).max(VARIANCE_MIN) as f32;
+                pooled[var] = (variance * sum.ratio()).max(VARIANCE_MIN) as f32;
             }
         }
         pooled
     }
+}
 
+impl ChannelSum {
     /// E[r + x^2] - E[x]^2, the difference taken exactly: (W sum w (r + x^2) - (sum w x)^2) / W^2.
-    fn ratio(&self, mean: usize, var: usize) -> f64 {
-        let (x, second) = (i128::from(self.sums[mean]), i128::from(self.sums[var]));
-        let weight = i128::from(self.weight);
-        let exact = weight * second - ((x * x) << SQUARE_SHIFT);
+    fn ratio(self) -> f64 {
+        let (x, second) = (i128::from(self.shift), i128::from(self.second));
+        let exact = i128::from(self.weight) * second - ((x * x) << SQUARE_SHIFT);
         exact as f64 / (self.weight as f64 * self.weight as f64 * f64::from(1_u32 << FRACTION_BITS))
     }
 }

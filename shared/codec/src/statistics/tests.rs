@@ -51,7 +51,7 @@ proptest! {
         let mut sums = [StatisticsSum::new(layout.clone()), StatisticsSum::new(layout.clone())];
         let mut reports = Vec::new();
         for (own, weight) in &devices {
-            let report = Report::decode(&layout, &encode_report(&layout, &published, own, 10_000).unwrap()).unwrap();
+            let report = Report::decode(&layout, &encode_report(&layout, &published, own, Share::ALL, 10_000).unwrap()).unwrap();
             sums[0].add(&report, *weight).unwrap();
             reports.push((report, *weight));
         }
@@ -65,6 +65,34 @@ proptest! {
         }
     }
 
+    /// Devices that share the channels pool each channel as if only those who reported it were there.
+    #[test]
+    fn shares_together_cover_every_channel(devices in prop::collection::vec(device(11), 1..12), turn in 0_u8..4) {
+        let layout = statistics_of(&[11]);
+        let published = [[0.0_f32; 11], [1.0; 11]].concat();
+        let mut sum = StatisticsSum::new(layout.clone());
+        let mut alone = Vec::new();
+        for (index, (own, weight)) in devices.iter().enumerate() {
+            let share = Share::new((index as u8).wrapping_add(turn), devices.len().min(4) as u8);
+            let bytes = encode_report(&layout, &published, own, share, 10_000).unwrap();
+            let report = Report::decode(&layout, &bytes).unwrap();
+            prop_assert_eq!(report.share(), share);
+            sum.add(&report, *weight).unwrap();
+            let whole = encode_report(&layout, &published, own, Share::ALL, 10_000).unwrap();
+            alone.push((share, Report::decode(&layout, &whole).unwrap(), *weight));
+        }
+        let pooled = sum.pooled(&published);
+        for channel in 0..11 {
+            let mut those = StatisticsSum::new(layout.clone());
+            let reporting = alone.iter().filter(|(share, ..)| channel % usize::from(share.of()) == usize::from(share.part()));
+            reporting.for_each(|(_, report, weight)| those.add(report, *weight).unwrap());
+            let expected = those.pooled(&published);
+            prop_assert!(those.weight() > 0);
+            prop_assert_eq!(pooled[channel], expected[channel]);
+            prop_assert_eq!(pooled[11 + channel], expected[11 + channel]);
+        }
+    }
+
     /// Coarse at first, finer as what is published comes close.
     #[test]
     fn the_loop_closes_on_the_pooled_statistics(devices in prop::collection::vec(device(40), 2..6)) {
@@ -74,7 +102,7 @@ proptest! {
         for _ in 0..8 {
             let mut sum = StatisticsSum::new(layout.clone());
             for (own, weight) in &devices {
-                let bytes = encode_report(&layout, &published, own, budget).unwrap();
+                let bytes = encode_report(&layout, &published, own, Share::ALL, budget).unwrap();
                 prop_assert!(bytes.len() <= budget);
                 sum.add(&Report::decode(&layout, &bytes).unwrap(), *weight).unwrap();
             }
@@ -90,13 +118,14 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_decoded_or_refused(body: Vec<u8>, at: prop::sample::Index, with: u8) {
+    fn arbitrary_bytes_are_decoded_or_refused(body: Vec<u8>, at: prop::sample::Index, with: u8, part: u8, of in 1_u8..20) {
         let layout = statistics_of(&[3, 60]);
+        let share = Share::new(part, of);
         let _ = Report::decode(&layout, &body);
         let check = |bytes: Vec<u8>| {
             if let Ok(report) = Report::decode(&layout, &seal(bytes)) {
-                assert_eq!(report.values.len(), layout.len());
-                assert!(report.values.iter().all(|value| value.abs() <= REPORT_MAX));
+                assert_eq!(report.values.len(), layout.channels(report.share()).count());
+                assert!(report.values.as_flattened().iter().all(|value| value.abs() <= REPORT_MAX));
                 StatisticsSum::new(layout.clone()).add(&report, 1 << 14).unwrap();
             }
         };
@@ -104,7 +133,7 @@ proptest! {
         bytes.extend(&body);
         check(bytes);
         let own: Vec<f32> = (0..126).map(|i| f32::from(body.get(i).copied().unwrap_or(1))).collect();
-        let mut bytes = encode_report(&layout, &[0.5; 126], &own, 100).unwrap();
+        let mut bytes = encode_report(&layout, &[0.5; 126], &own, share, 100).unwrap();
         bytes.truncate(bytes.len() - 4);
         let at = at.index(bytes.len());
         bytes[at] ^= with;
@@ -117,23 +146,26 @@ fn a_settled_report_is_tiny() {
     let layout = statistics_of(&[4000, 4000]);
     let published = vec![1.0; 16_000];
     let mut own = published.clone();
-    assert_eq!(encode_report(&layout, &published, &own, 64).unwrap().len(), 1 + 2 + 3 + 1 + 4);
+    assert_eq!(
+        encode_report(&layout, &published, &own, Share::ALL, 64).unwrap().len(),
+        1 + 2 + 2 + 3 + 1 + 4
+    );
     own[5] = 1.2;
-    own[9000] = 0.7;
-    let bytes = encode_report(&layout, &published, &own, 64).unwrap();
+    own[4009] = 0.7;
+    let bytes = encode_report(&layout, &published, &own, Share::ALL, 64).unwrap();
     assert!(bytes.len() < 24);
     let report = Report::decode(&layout, &bytes).unwrap();
-    assert_eq!((report.values[5], report.values[9000]), (3, -5));
-    assert_eq!(report.values.iter().filter(|&&value| value != 0).count(), 2);
+    assert_eq!((report.values[5], report.values[9]), ([3, 0], [0, -6]));
+    assert_eq!(report.values.as_flattened().iter().filter(|&&value| value != 0).count(), 2);
 }
 
 #[test]
 fn extremes_saturate() {
     let layout = statistics_of(&[2]);
     let own = [1e30, -1e30, 1e30, 0.0];
-    let bytes = encode_report(&layout, &[0.0, 0.0, 1.0, 1.0], &own, 1000).unwrap();
+    let bytes = encode_report(&layout, &[0.0, 0.0, 1.0, 1.0], &own, Share::ALL, 1000).unwrap();
     let report = Report::decode(&layout, &bytes).unwrap();
-    assert_eq!(report.values, [128, -128, 128, -128]);
+    assert_eq!(report.values, [[128, 128], [-128, -128]]);
     let mut sum = StatisticsSum::new(layout);
     for _ in 0..1 << 14 {
         sum.add(&report, 1 << 14).unwrap();
@@ -171,11 +203,11 @@ fn nothing_pooled_is_what_was_published() {
 #[test]
 fn golden_bytes_and_powers() {
     let layout = statistics_of(&[2]);
-    let bytes = encode_report(&layout, &[0.0, 1.0, 1.0, 4.0], &[0.5, 1.0, 1.0, 2.0], 64).unwrap();
+    let bytes = encode_report(&layout, &[0.0, 1.0, 1.0, 4.0], &[0.5, 1.0, 1.0, 2.0], Share::ALL, 64).unwrap();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, "40040000020239538ead4d4f");
+    assert_eq!(hex, "400401000000020239530aeba435");
     let mut sum = StatisticsSum::new(statistics_of(&[1]));
-    sum.add(&Report { values: vec![0, 100] }, 1).unwrap();
-    sum.add(&Report { values: vec![0, -100] }, 1).unwrap();
+    sum.add(&Report { share: Share::ALL, values: vec![[0, 100]] }, 1).unwrap();
+    sum.add(&Report { share: Share::ALL, values: vec![[0, -100]] }, 1).unwrap();
     assert_eq!(sum.pooled(&[0.0, 1.0])[1], 259.007_4);
 }

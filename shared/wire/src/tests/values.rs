@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use params::Digest;
+use params::{Digest, Share};
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -135,8 +135,10 @@ pub(super) fn to_client() -> impl Strategy<Value = ToClient> {
     let welcome = welcome.prop_map(|(run, seed, model)| ToClient::Welcome { run, seed, model });
     let refused =
         ("[ -~]{0,80}", any::<bool>()).prop_map(|(reason, retry)| ToClient::Refused { reason, retry });
-    let evaluate = (round(), version(), digest())
-        .prop_map(|(round, version, model_digest)| ToClient::Evaluate { round, version, model_digest });
+    let share = (any::<u8>(), any::<u8>()).prop_map(|(part, of)| Share::new(part, of));
+    let evaluate = (round(), version(), digest(), share).prop_map(|(round, version, model_digest, share)| {
+        ToClient::Evaluate { round, version, model_digest, share }
+    });
     let finished = (version(), digest())
         .prop_map(|(version, model_digest)| ToClient::Finished { version, model_digest });
     prop_oneof![
