@@ -39,6 +39,30 @@ impl BitWriter {
 
     pub(crate) fn put_rice(&mut self, value: u32, b: u32) {
         let quotient = value >> b;
+        if quotient < UNARY_MAX && quotient + b < 32 {
+            let low = value & ((1 << b) - 1);
+            self.put(1 << quotient | (u64::from(low) << (quotient + 1)) as u32, quotient + 1 + b);
+        } else {
+            self.put_long(value, b);
+        }
+    }
+
+    /// A bit, then a number.
+    pub(crate) fn put_bit_and_rice(&mut self, bit: u32, value: u32, b: u32) {
+        let quotient = value >> b;
+        if quotient < UNARY_MAX && b < 7 {
+            let low = value & ((1 << b) - 1);
+            self.put(bit | 2 << quotient | low << (quotient + 2), quotient + 2 + b);
+        } else {
+            self.put(bit, 1);
+            self.put_rice(value, b);
+        }
+    }
+
+    /// [`Self::put_rice`] of more than 32 bits or with an escape.
+    #[cold]
+    fn put_long(&mut self, value: u32, b: u32) {
+        let quotient = value >> b;
         if quotient < UNARY_MAX {
             self.put(1 << quotient, quotient + 1);
             self.put(value & ((1 << b) - 1), b);
@@ -55,6 +79,26 @@ impl BitWriter {
         self.bytes.extend_from_slice(&self.buffer.to_le_bytes()[..last]);
         self.bytes
     }
+}
+
+/// Bits of all `values` under [`BitWriter::put_rice`], for each of the first parameters. In this form several are counted at a
+/// time.
+pub(crate) fn rice_bits_of_all<const B: usize>(values: &[u32]) -> [u32; B] {
+    let mut all = [0; B];
+    let mut escapes = [0; 256];
+    for values in values.chunks(escapes.len()) {
+        for (escape, &value) in escapes.iter_mut().zip(values) {
+            *escape = UNARY_MAX + LENGTH_BITS + (value | 1).ilog2();
+        }
+        for (b, all) in (0..).zip(&mut all) {
+            let bits = |(&value, &escape): (&u32, &u32)| {
+                let quotient = value >> b;
+                if quotient < UNARY_MAX { quotient + 1 + b } else { escape }
+            };
+            *all += values.iter().zip(&escapes).map(bits).sum::<u32>();
+        }
+    }
+    all
 }
 
 /// Bits of `value` under [`BitWriter::put_rice`].

@@ -63,6 +63,33 @@ proptest! {
         }
     }
 
+    /// Values added on the way are values added before, to the bit; both when a sample finds the cut and when all are looked at.
+    #[test]
+    fn adding_while_encoding_is_adding_before(
+        (layout, values) in update(), settings in settings(), scale in thousandths(0..1001), repeat in 1_usize..400,
+    ) {
+        let lens: Vec<usize> = layout.tensors().iter().map(|tensor| tensor.len * repeat).collect();
+        let layout = layout_of(&lens);
+        let values: Vec<f32> = values.iter().copied().cycle().take(layout.len()).collect();
+        let held: Vec<f32> = values.iter().rev().map(|value| value * 0.75).collect();
+        let scales: Vec<f32> = (0..lens.len()).map(|tensor| scale * tensor as f32).collect();
+        let mut before = values.clone();
+        for (tensor, scale) in layout.tensors().iter().zip(&scales) {
+            before[tensor.range()].iter_mut().zip(&held[tensor.range()]).for_each(|(value, held)| *value += scale * held);
+        }
+        for entry in REGISTRY {
+            let codec = build(entry.name, &settings).unwrap();
+            let mut sum = values.clone();
+            let held = Held::new(&layout, &held, scales.clone()).unwrap();
+            let encoded = codec.encode_sum(&layout, &mut sum, &held).unwrap();
+            prop_assert_eq!(sum.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), before.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+            prop_assert_eq!(encoded, codec.encode(&layout, &before).unwrap(), "{}", entry.name);
+            let nothing = Held::new(&layout, &[], vec![]).unwrap();
+            prop_assert_eq!(codec.encode_sum(&layout, &mut sum, &nothing).unwrap().entries.len(),
+                codec.encode(&layout, &before).unwrap().entries.len());
+        }
+    }
+
     #[test]
     fn the_stated_share_of_the_norm_is_kept((layout, values) in update(), settings in settings()) {
         for entry in REGISTRY {

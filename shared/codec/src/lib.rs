@@ -11,6 +11,7 @@ pub mod account;
 mod bits;
 pub mod error;
 mod frame;
+mod held;
 pub mod residual;
 mod select;
 pub mod snapshot;
@@ -22,6 +23,7 @@ mod half_float;
 mod sparse;
 
 pub use error::{DecodeError, EncodeError, Rule, SettingsError};
+pub use held::Held;
 pub use select::Score;
 
 use frame::Reader;
@@ -81,6 +83,22 @@ pub trait Codec: std::fmt::Debug + Send + Sync {
     /// A wrong length, or a value that is not finite.
     fn encode(&self, layout: &Layout, values: &[f32]) -> Result<Encoded, EncodeError>;
 
+    /// Adds `held` to `values` and encodes the sum, which stays in `values`: the same as both steps one after the other, for
+    /// codecs that can in one pass over memory.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`]; `values` are not specified then.
+    fn encode_sum(
+        &self,
+        layout: &Layout,
+        values: &mut [f32],
+        held: &Held<'_>,
+    ) -> Result<Encoded, EncodeError> {
+        check_length(layout, values)?;
+        held.add_all(layout, values);
+        self.encode(layout, values)
+    }
+
     /// Most entries that [`Codec::encode`] makes over `layout`: what a receiver that knows the settings need accept.
     fn entries_max(&self, layout: &Layout) -> usize {
         layout.len()
@@ -124,26 +142,31 @@ pub fn decode_update(
 /// Largest magnitude of a value to encode, 2^80: with it no level, and no sum of a few updates, can overflow.
 const MAGNITUDE_MAX: f32 = (1_u128 << 80) as f32;
 
-/// The error of `values` not being `layout` long, or not being finite and at most [`MAGNITUDE_MAX`], if so.
+/// Checks that there are as many values as `layout` has.
+fn check_length(layout: &Layout, values: &[f32]) -> Result<(), EncodeError> {
+    let (expected, found) = (layout.len(), values.len());
+    if found == expected { Ok(()) } else { Err(EncodeError::Length { what: "values", expected, found }) }
+}
+
+/// Checks that `values` are `layout` long, finite and at most [`MAGNITUDE_MAX`].
 fn check_values(layout: &Layout, values: &[f32]) -> Result<(), EncodeError> {
-    if values.len() != layout.len() {
-        let (expected, found) = (layout.len(), values.len());
-        return Err(EncodeError::Length { what: "values", expected, found });
-    }
-    // As integers, magnitudes order like the numbers, infinity and NaN above all; chunks without an exit inside are
-    // checked many values at a time.
-    let fits = |value: &f32| value.to_bits() & 0x7fff_ffff <= MAGNITUDE_MAX.to_bits();
-    if values.chunks(256).all(|chunk| chunk.iter().fold(0, |bad, value| bad | u32::from(!fits(value))) == 0) {
-        return Ok(());
-    }
-    let index = values.iter().position(|value| !fits(value)).unwrap_or(0);
+    check_length(layout, values)?;
+    // Without an exit inside a chunk, several values are compared at a time.
+    let bad = |value: &f32| u32::from(!in_range(*value));
+    let good = values.chunks(256).all(|chunk| chunk.iter().map(bad).fold(0, |any, bad| any | bad) == 0);
+    if good { Ok(()) } else { Err(value_error(layout, values)) }
+}
+
+fn in_range(value: f32) -> bool {
+    value.abs() <= MAGNITUDE_MAX
+}
+
+/// The error of the first value that is out of range.
+fn value_error(layout: &Layout, values: &[f32]) -> EncodeError {
+    let index = values.iter().position(|&value| !in_range(value)).unwrap_or(0);
     let tensor = layout.tensors().iter().find(|tensor| tensor.range().contains(&index));
     let (tensor, offset) = tensor.map_or(("?", 0), |tensor| (tensor.spec.name.as_str(), tensor.offset));
-    Err(EncodeError::Value {
-        tensor: tensor.into(),
-        position: index - offset,
-        value: values[index].to_string(),
-    })
+    EncodeError::Value { tensor: tensor.into(), position: index - offset, value: values[index].to_string() }
 }
 
 #[cfg(test)]

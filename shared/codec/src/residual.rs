@@ -10,11 +10,11 @@
 //! because a device that is asked rarely would otherwise release stale mass all at once; 0.9 for each participation holds
 //! up where 1 diverges.
 
-use params::{Digest, Layout};
+use params::{Digest, Layout, Tensor};
 
 use crate::error::{DecodeError, EncodeError, Rule};
 use crate::frame::{open, put_varint, seal};
-use crate::{Codec, Encoded, decode_update};
+use crate::{Codec, Encoded, Held, check_length, decode_update};
 
 /// First byte of a stored residual.
 const KIND: u8 = 0x60;
@@ -79,19 +79,17 @@ impl Residual {
         delta: Vec<f32>,
         feedback: Feedback,
     ) -> Result<Pending, EncodeError> {
-        let check = |what, found| {
-            let expected = layout.len();
-            if found == expected { Ok(()) } else { Err(EncodeError::Length { what, expected, found }) }
-        };
-        check("values", delta.len())?;
+        check_length(layout, &delta)?;
         let mut values = delta;
-        if !self.values.is_empty() {
-            check("values held back", self.values.len())?;
-            for tensor in layout.tensors() {
-                add(&mut values[tensor.range()], &self.values[tensor.range()], feedback);
-            }
-        }
-        let encoded = codec.encode(layout, &values)?;
+        let scales = if self.values.len() == layout.len() {
+            let each =
+                |tensor: &Tensor| feedback.scale(&values[tensor.range()], &self.values[tensor.range()]);
+            layout.tensors().iter().map(each).collect()
+        } else {
+            Vec::new()
+        };
+        let held = Held::new(layout, &self.values, scales)?;
+        let encoded = codec.encode_sum(layout, &mut values, &held)?;
         for &(index, sent) in &encoded.entries {
             values[index as usize] -= sent;
         }
@@ -145,19 +143,26 @@ impl Residual {
     }
 }
 
-/// Adds what remains of one tensor's residual to its delta.
-fn add(delta: &mut [f32], residual: &[f32], feedback: Feedback) {
-    let mut scale = feedback.decay;
-    if let Some(guard) = feedback.guard {
-        let norm = |values: &[f32]| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-        let (held, limit) = (f64::from(scale) * norm(residual), f64::from(guard) * norm(delta));
-        if held > limit {
-            scale *= (limit / held) as f32;
+impl Feedback {
+    /// What one tensor's residual is multiplied by.
+    fn scale(self, delta: &[f32], residual: &[f32]) -> f32 {
+        let Some(guard) = self.guard else { return self.decay };
+        let (held, limit) = (f64::from(self.decay) * norm(residual), f64::from(guard) * norm(delta));
+        if held > limit { self.decay * (limit / held) as f32 } else { self.decay }
+    }
+}
+
+/// Euclidean norm. The order of additions is fixed, and leaves room to do several at a time.
+fn norm(values: &[f32]) -> f64 {
+    let (rows, rest) = values.as_chunks::<8>();
+    let mut sums = [0.0_f64; 8];
+    for row in rows {
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            *sum += f64::from(value) * f64::from(value);
         }
     }
-    for (delta, residual) in delta.iter_mut().zip(residual) {
-        *delta += scale * residual;
-    }
+    let rest = rest.iter().map(|&value| f64::from(value) * f64::from(value));
+    sums.into_iter().chain(rest).sum::<f64>().sqrt()
 }
 
 impl Pending {

@@ -2,7 +2,37 @@
 //!
 //! Without floors the few values of depthwise kernels and biases would starve beside large layers.
 
+use std::ops::Range;
+
 use params::Layout;
+
+use crate::{EncodeError, MAGNITUDE_MAX, in_range, value_error};
+
+/// Where the values to select from come from: given, or still to be added up.
+pub(crate) trait Source {
+    /// Makes the values in `range` of a tensor final and gives them.
+    fn ready(&mut self, tensor: usize, range: Range<usize>) -> &[f32];
+
+    /// What [`Self::ready`] would give, which has not been called yet for any of them.
+    fn ahead(&self, tensor: usize, range: Range<usize>) -> impl Iterator<Item = f32>;
+
+    /// All values, once they are final.
+    fn values(&self) -> &[f32];
+}
+
+impl Source for &[f32] {
+    fn ready(&mut self, _: usize, range: Range<usize>) -> &[f32] {
+        &self[range]
+    }
+
+    fn ahead(&self, _: usize, range: Range<usize>) -> impl Iterator<Item = f32> {
+        self[range].iter().copied()
+    }
+
+    fn values(&self) -> &[f32] {
+        self
+    }
+}
 
 /// By what values of different tensors compete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,13 +62,16 @@ impl Score {
 const SAMPLE_MIN: usize = 1 << 15;
 /// A sample takes one run of values (a cache line) out of so many.
 const SAMPLE_RUN: usize = 16;
-const SAMPLE_RUNS: usize = 64;
+const SAMPLE_RUNS: usize = 128;
+/// Values that are added up, checked and searched while they are at hand in the nearest cache.
+const CHUNK: usize = 2048;
 
 /// A value that may be sent; scores are non-negative f32 as bits, which order like integers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Candidate {
     score: u32,
     index: u32,
+    value: f32,
 }
 
 /// How many of `layout`'s values are sent for `density` and `floor`, and how many of each tensor at least.
@@ -51,18 +84,29 @@ pub(crate) fn shares(layout: &Layout, density: f32, floor: f32) -> (usize, Vec<u
 }
 
 /// The entries to send, in order of index. Zeros are never sent; equal scores are taken in order of index.
+///
+/// # Errors
+/// A value that is not finite or beyond 2^80.
 pub(crate) fn select(
     layout: &Layout,
-    values: &[f32],
+    source: &mut impl Source,
     density: f32,
     floor: f32,
     score: Score,
-) -> Vec<(u32, f32)> {
+) -> Result<Vec<(u32, f32)>, EncodeError> {
     let tensors = layout.tensors();
     let (count, mut floors) = shares(layout, density, floor);
-    let weights: Vec<f32> = tensors.iter().map(|tensor| score.weight(&values[tensor.range()])).collect();
+    let weights: Vec<f32> = match score {
+        Score::Magnitude => vec![1.0; tensors.len()],
+        // Weights need all values of a tensor before the first is scored.
+        Score::Relative => {
+            let ready = tensors.iter().enumerate();
+            ready.map(|(number, tensor)| score.weight(source.ready(number, tensor.range()))).collect()
+        }
+    };
 
-    let mut top = candidates(layout, values, &weights, count);
+    let mut top = candidates(layout, source, &weights, count)?;
+    let values = source.values();
     keep_top(&mut top, count);
     // Tensors below their floor send their own best values and leave the competition, which raises the bar for the others
     // and may bring more of them below their floors; the set only grows, so this ends.
@@ -75,7 +119,7 @@ pub(crate) fn select(
                 continue;
             }
             let mut best = Vec::new();
-            push_candidates(tensor.offset, &values[tensor.range()], weights[number], 1, &mut best);
+            push_above(tensor.offset, &values[tensor.range()], weights[number], 1, &mut best);
             keep_top(&mut best, floors[number]);
             // A tensor with few values other than zero has a lower floor.
             floors[number] = best.len();
@@ -98,80 +142,89 @@ pub(crate) fn select(
         let end = (tensor.offset + tensor.len) as u32;
         let (mine, later) = rest.split_at(rest.partition_point(|candidate| candidate.index < end));
         let mine = own.as_deref().unwrap_or(mine);
-        entries.extend(mine.iter().map(|candidate| (candidate.index, values[candidate.index as usize])));
+        entries.extend(mine.iter().map(|candidate| (candidate.index, candidate.value)));
         rest = later;
     }
-    entries
+    Ok(entries)
 }
 
-/// At least the `count` highest scores (if there are so many above zero), in order of index.
-fn candidates(layout: &Layout, values: &[f32], weights: &[f32], count: usize) -> Vec<Candidate> {
-    let mut found = Vec::new();
-    let mut push_from = |cut: u32| {
-        found.clear();
-        for (tensor, &weight) in layout.tensors().iter().zip(weights) {
-            push_candidates(tensor.offset, &values[tensor.range()], weight, cut, &mut found);
-        }
-        found.len() >= count
-    };
-    if values.len() < SAMPLE_MIN {
-        push_from(1);
-        return found;
-    }
-    let mut sample = sample(layout, values, weights);
+/// At least the `count` highest scores (if there are so many above zero), in order of index. Every value is checked.
+fn candidates(
+    layout: &Layout,
+    source: &mut impl Source,
+    weights: &[f32],
+    count: usize,
+) -> Result<Vec<Candidate>, EncodeError> {
+    let sampled = layout.len() >= SAMPLE_MIN;
+    let mut sample = if sampled { sample(layout, source, weights) } else { Vec::new() };
     // Four standard deviations beyond the expected rank leave out too much only if like lies by like; then go deeper.
     let expected = count as f64 / SAMPLE_RUNS as f64;
     let mut rank = (expected + 4.0 * expected.sqrt()) as usize + SAMPLE_RUN;
-    while rank < sample.len() {
-        let (_, &mut cut, _) = sample.select_nth_unstable_by(rank, |a, b| b.cmp(a));
-        if push_from(cut.max(1)) {
-            return found;
+    let mut cut_of = |rank: usize| match sample.len() {
+        len if len <= rank => 1,
+        _ => (*sample.select_nth_unstable_by(rank, |a, b| b.cmp(a)).1).max(1),
+    };
+    let mut cut = cut_of(rank);
+
+    let mut found = Vec::with_capacity(layout.len().min(if sampled { 2 * count } else { usize::MAX }));
+    for (number, (tensor, &weight)) in layout.tensors().iter().zip(weights).enumerate() {
+        for start in tensor.range().step_by(CHUNK) {
+            let chunk = source.ready(number, start..tensor.range().end.min(start + CHUNK));
+            push_above(start, chunk, weight, cut, &mut found);
         }
-        rank *= 4;
     }
-    push_from(1);
-    found
+    if found.iter().any(|candidate| !in_range(candidate.value)) {
+        return Err(value_error(layout, source.values()));
+    }
+    while found.len() < count && cut > 1 {
+        rank *= 4;
+        cut = cut_of(rank);
+        found.clear();
+        for (tensor, &weight) in layout.tensors().iter().zip(weights) {
+            push_above(tensor.offset, &source.values()[tensor.range()], weight, cut, &mut found);
+        }
+    }
+    Ok(found)
 }
 
 /// Scores of every so many runs of values.
-fn sample(layout: &Layout, values: &[f32], weights: &[f32]) -> Vec<u32> {
-    let mut sample = Vec::with_capacity(values.len() / SAMPLE_RUNS + SAMPLE_RUN);
+fn sample(layout: &Layout, source: &impl Source, weights: &[f32]) -> Vec<u32> {
+    let mut sample = Vec::with_capacity(layout.len() / SAMPLE_RUNS + SAMPLE_RUN);
     let (mut number, tensors) = (0, layout.tensors());
-    for start in (0..values.len()).step_by(SAMPLE_RUN * SAMPLE_RUNS) {
+    for start in (0..layout.len()).step_by(SAMPLE_RUN * SAMPLE_RUNS) {
         while start >= tensors[number].range().end {
             number += 1;
         }
-        // A run that begins in a tensor is taken with its weight; what it takes of the next one does not matter much.
-        let run = &values[start..values.len().min(start + SAMPLE_RUN)];
-        sample.extend(run.iter().map(|&value| score_of(value, weights[number])));
+        // A run ends with its tensor.
+        let end = tensors[number].range().end.min(start + SAMPLE_RUN);
+        sample.extend(source.ahead(number, start..end).map(|value| score_of(value, weights[number])));
     }
     sample
 }
 
-/// Appends the values with scores of at least `cut`.
-fn push_candidates(offset: usize, values: &[f32], weight: f32, cut: u32, into: &mut Vec<Candidate>) {
-    // Most blocks hold nothing above the cut: their highest score is cheaper than a branch per value. In this form a maximum
-    // is one instruction for several values; all scores are numbers.
-    const LANES: usize = 8;
-    const BLOCK: usize = 8 * LANES;
-    let higher = |highest: f32, score: f32| if score > highest { score } else { highest };
+/// Appends the values with scores of at least `cut`, and those out of range.
+fn push_above(offset: usize, values: &[f32], weight: f32, cut: u32, into: &mut Vec<Candidate>) {
+    const ROW: usize = 16;
+    // With this limit, what is out of range is above the cut.
+    let cut = cut.min(score_of(MAGNITUDE_MAX, weight).max(1));
     let cut_score = f32::from_bits(cut);
-    for (block, values) in values.chunks(BLOCK).enumerate() {
-        let (rows, rest) = values.as_chunks::<LANES>();
-        let mut highest = [0.0; LANES];
-        for row in rows {
-            for (highest, value) in highest.iter_mut().zip(row) {
-                *highest = higher(*highest, value.abs() * weight);
-            }
+    // A byte for each value, several compared at a time; then a row looked at together, since most are below.
+    let mut above = [0_u8; CHUNK];
+    for (start, values) in (offset..).step_by(CHUNK).zip(values.chunks(CHUNK)) {
+        for (above, value) in above.iter_mut().zip(values) {
+            let below = value.abs() * weight < cut_score;
+            *above = u8::from(!below);
         }
-        let rest_scores = rest.iter().map(|value| value.abs() * weight);
-        if highest.into_iter().chain(rest_scores).fold(0.0, higher) < cut_score {
-            continue;
-        }
-        for (position, &value) in values.iter().enumerate() {
-            let score = score_of(value, weight);
-            if score >= cut {
-                into.push(Candidate { score, index: (offset + block * BLOCK + position) as u32 });
+        let rows = values.len().div_ceil(ROW);
+        above[values.len()..rows * ROW].fill(0);
+        for (position, row) in (0..).step_by(ROW).zip(&above.as_chunks::<ROW>().0[..rows]) {
+            let mut bits = u128::from_le_bytes(*row);
+            while bits != 0 {
+                let position = position + bits.trailing_zeros() as usize / 8;
+                bits &= bits - 1;
+                let value = values[position];
+                let (score, index) = (score_of(value, weight), (start + position) as u32);
+                into.push(Candidate { score, index, value });
             }
         }
     }

@@ -10,8 +10,9 @@ use params::{Layout, Tensor};
 
 use crate::bits::{BitReader, BitWriter};
 use crate::frame::{Reader, put_varint, seal};
+use crate::held::{Held, Sum};
 use crate::select::{Score, select, shares};
-use crate::{Codec, DecodeError, EncodeError, Encoded, Entry, Rule, Settings, SettingsError, check_values};
+use crate::{Codec, DecodeError, EncodeError, Encoded, Entry, Rule, Settings, SettingsError, check_length};
 use classes::{Classes, number_bits};
 use levels::Levels;
 
@@ -56,14 +57,11 @@ impl Sparse {
         }
         Ok(Self { density, floor, value_bits, score })
     }
-}
 
-impl Codec for Sparse {
-    fn encode(&self, layout: &Layout, values: &[f32]) -> Result<Encoded, EncodeError> {
-        check_values(layout, values)?;
-        let mut entries = select(layout, values, self.density, self.floor, self.score);
-        let Classes { of_tensor, rices } = classes::divide(layout, &entries);
-        let mut magnitudes = vec![Vec::new(); rices.len()];
+    /// Writes what is selected.
+    fn write(&self, layout: &Layout, mut entries: Vec<(u32, f32)>) -> Encoded {
+        let Classes { of_tensor, rices, counts } = classes::divide(layout, &entries);
+        let mut magnitudes: Vec<Vec<f32>> = counts.into_iter().map(Vec::with_capacity).collect();
         let mut tensors = Cursor::new(layout);
         for &(index, value) in &entries {
             magnitudes[usize::from(of_tensor[tensors.find(index)])].push(value.abs());
@@ -90,7 +88,26 @@ impl Codec for Sparse {
             // From here on the entries are what the decoder will see.
             *value = levels[usize::from(of_tensor[tensors.find(*index)])].put(*value, &mut stream);
         }
-        Ok(Encoded { payload: seal(stream.finish()), entries })
+        Encoded { payload: seal(stream.finish()), entries }
+    }
+}
+
+impl Codec for Sparse {
+    fn encode(&self, layout: &Layout, values: &[f32]) -> Result<Encoded, EncodeError> {
+        check_length(layout, values)?;
+        let mut values = values;
+        Ok(self.write(layout, select(layout, &mut values, self.density, self.floor, self.score)?))
+    }
+
+    fn encode_sum(
+        &self,
+        layout: &Layout,
+        values: &mut [f32],
+        held: &Held<'_>,
+    ) -> Result<Encoded, EncodeError> {
+        check_length(layout, values)?;
+        let mut sum = Sum::new(values, held);
+        Ok(self.write(layout, select(layout, &mut sum, self.density, self.floor, self.score)?))
     }
 
     fn entries_max(&self, layout: &Layout) -> usize {

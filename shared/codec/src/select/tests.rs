@@ -21,7 +21,7 @@ fn ranked(values: &[f32]) -> Vec<u32> {
 }
 
 fn selected(layout: &Layout, values: &[f32], density: f32, floor: f32, score: Score) -> Vec<u32> {
-    let entries = select(layout, values, density, floor, score);
+    let entries = select(layout, &mut { values }, density, floor, score).unwrap();
     assert!(entries.iter().all(|&(index, value)| value.to_bits() == values[index as usize].to_bits()));
     entries.iter().map(|entry| entry.0).collect()
 }
@@ -106,7 +106,7 @@ fn nothing_to_send_sends_nothing() {
 }
 
 /// Thousandths, since proptest's own floats trip over an assertion of theirs about once in a million draws.
-fn thousandths(range: std::ops::Range<i32>) -> impl Strategy<Value = f32> {
+fn thousandths(range: Range<i32>) -> impl Strategy<Value = f32> {
     range.prop_map(|n| n as f32 / 1000.0)
 }
 

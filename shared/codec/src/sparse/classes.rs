@@ -7,7 +7,7 @@
 use params::Layout;
 
 use super::{CLASSES_MAX, Cursor, GAP_RICE_MAX};
-use crate::bits::rice_bits;
+use crate::bits::rice_bits_of_all;
 
 /// Most classes to begin with.
 const ALIKE_MAX: usize = 64;
@@ -23,6 +23,8 @@ pub(super) struct Classes {
     pub(super) of_tensor: Vec<u8>,
     /// Rice parameter of the gaps that begin in tensors of each class.
     pub(super) rices: Vec<u32>,
+    /// Entries of each class.
+    pub(super) counts: Vec<usize>,
 }
 
 /// Bits of a class number when there are this many classes.
@@ -45,10 +47,17 @@ struct Tally {
 /// The best division found for `entries` (in order of index).
 pub(super) fn divide(layout: &Layout, entries: &[(u32, f32)]) -> Classes {
     if entries.is_empty() {
-        return Classes { of_tensor: Vec::new(), rices: Vec::new() };
+        return Classes { of_tensor: Vec::new(), rices: Vec::new(), counts: Vec::new() };
     }
     let mut classes = alike(tally(layout, entries));
     let mut costs: Vec<f64> = classes.iter().map(Tally::bits).collect();
+    // What joining two classes costs more; the second has the higher number.
+    let more = |classes: &[Tally], costs: &[f64], first: usize, second: usize| {
+        classes[first].bits_with(&classes[second]) - costs[first] - costs[second]
+    };
+    let mut mores: Vec<Vec<f64>> = (0..classes.len())
+        .map(|second| (0..second).map(|first| more(&classes, &costs, first, second)).collect())
+        .collect();
     let numbers = |classes: usize| f64::from(number_bits(classes)) * layout.tensors().len() as f64;
     let mut best = (f64::INFINITY, classes.clone());
     loop {
@@ -56,37 +65,53 @@ pub(super) fn divide(layout: &Layout, entries: &[(u32, f32)]) -> Classes {
         if bits <= best.0 && classes.len() <= CLASSES_MAX {
             best = (bits, classes.clone());
         }
-        let mut cheapest: Option<(f64, usize, usize)> = None;
-        for second in 1..classes.len() {
-            for first in 0..second {
-                let more = classes[first].bits_with(&classes[second]) - costs[first] - costs[second];
-                if cheapest.is_none_or(|(least, ..)| more < least) {
-                    cheapest = Some((more, first, second));
-                }
-            }
-        }
-        let Some((_, first, second)) = cheapest else { break };
+        let pairs = mores.iter().enumerate().flat_map(|(second, mores)| {
+            mores.iter().enumerate().map(move |(first, &more)| (more, first, second))
+        });
+        let Some((_, first, second)) = pairs.min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
+        // The last class takes the place of the one that is gone.
+        let last = classes.len() - 1;
         let (removed, _) = (classes.swap_remove(second), costs.swap_remove(second));
         classes[first].join(removed);
         costs[first] = classes[first].bits();
+        mores.truncate(last);
+        for other in 0..last {
+            for changed in [first, second] {
+                if other != changed && changed < last {
+                    let (low, high) = (other.min(changed), other.max(changed));
+                    mores[high][low] = more(&classes, &costs, low, high);
+                }
+            }
+        }
     }
     let mut of_tensor = vec![0; layout.tensors().len()];
     for (number, class) in best.1.iter().enumerate() {
         class.tensors.iter().for_each(|&tensor| of_tensor[tensor] = number as u8);
     }
-    Classes { of_tensor, rices: best.1.iter().map(|class| class.rice().0).collect() }
+    let rices = best.1.iter().map(|class| class.rice().0).collect();
+    let counts = best.1.iter().map(|class| class.entries).collect();
+    Classes { of_tensor, rices, counts }
 }
 
 /// One tally for each tensor.
 fn tally(layout: &Layout, entries: &[(u32, f32)]) -> Vec<Tally> {
     let mut tallies: Vec<Tally> = (0..layout.tensors().len()).map(Tally::new).collect();
-    let mut cursor = Cursor::new(layout);
+    let mut gaps = Vec::with_capacity(entries.len());
+    let (mut cursor, mut begins) = (Cursor::new(layout), Cursor::new(layout));
     let mut next = 0;
+    // The gaps from `start` on begin in `current`.
+    let (mut start, mut current) = (0, 0);
     for &(index, value) in entries {
-        tallies[cursor.find(next)].add_gap(index - next);
-        tallies[cursor.find(index)].add_value(value);
+        let begin = begins.find(next);
+        if begin != current {
+            tallies[current].gap_bits = rice_bits_of_all(&gaps[start..]);
+            (start, current) = (gaps.len(), begin);
+        }
+        gaps.push(index - next);
         next = index + 1;
+        tallies[cursor.find(index)].add_value(value);
     }
+    tallies[current].gap_bits = rice_bits_of_all(&gaps[start..]);
     tallies
 }
 
@@ -117,12 +142,6 @@ impl Tally {
     fn new(tensor: usize) -> Self {
         let gap_bits = [0; GAP_RICE_MAX + 1];
         Self { tensors: vec![tensor], entries: 0, least: f32::INFINITY, sum: 0.0, gap_bits }
-    }
-
-    fn add_gap(&mut self, gap: u32) {
-        for (rice, bits) in (0..).zip(&mut self.gap_bits) {
-            *bits += rice_bits(gap, rice);
-        }
     }
 
     fn add_value(&mut self, value: f32) {

@@ -56,9 +56,9 @@ impl Levels {
                 let step = nearest((mean - f64::from(least)) / f64::from(1 << (value_bits - 3)));
                 let inverse = if step > 0.0 { 1.0 / f64::from(step) } else { 0.0 };
                 let excess = |magnitude: f32| f64::from(magnitude) - f64::from(least);
-                let remainder = |magnitude: f32| {
-                    excess(magnitude) - f64::from(step) * (excess(magnitude) * inverse).floor()
-                };
+                // At most 2^(bits - 3) times the number of magnitudes: a cast is the floor.
+                let steps = |magnitude: f32| (excess(magnitude) * inverse) as i64 as f64;
+                let remainder = |magnitude: f32| excess(magnitude) - f64::from(step) * steps(magnitude);
                 let remainders = magnitudes().map(remainder).sum::<f64>() / count;
                 let (base, limited) = base_of(f64::from(least) + remainders, least);
                 let round = if limited {
@@ -96,12 +96,11 @@ impl Levels {
 
     /// Writes a value and returns what [`Self::get`] makes of it.
     pub(super) fn put(&self, value: f32, stream: &mut BitWriter) -> f32 {
-        stream.put(u32::from(value.is_sign_negative()), 1);
-        let level = self.level(value.abs());
+        let (sign, level) = (u32::from(value.is_sign_negative()), self.level(value.abs()));
         match self.value_bits {
-            1 => {}
-            2 => stream.put(level, 1),
-            bits => stream.put_rice(level, u32::from(bits) - 3),
+            1 => stream.put(sign, 1),
+            2 => stream.put(sign | level << 1, 2),
+            bits => stream.put_bit_and_rice(sign, level, u32::from(bits) - 3),
         }
         self.magnitude(level).copysign(value)
     }
