@@ -114,7 +114,7 @@ pub(crate) struct BitReader<'a> {
     start: usize,
     next: usize,
     buffer: u64,
-    /// Bits in `buffer`; those above are zero.
+    /// Bits in `buffer` that count; those above are zero or the first bits of what follows.
     available: u32,
 }
 
@@ -128,15 +128,14 @@ impl<'a> BitReader<'a> {
         DecodeError { offset: self.start + self.next - (self.available / 8) as usize, rule }
     }
 
-    /// Fills the buffer to at least 57 bits, or to the end.
+    /// Fills the buffer to at least 56 bits, or to the end.
+    #[inline]
     fn refill(&mut self) {
         if let Some(word) = self.bytes[self.next..].first_chunk::<8>() {
+            // Bits of a byte that is only partly taken are there already or are read again with it: the same bits.
             self.buffer |= u64::from_le_bytes(*word) << self.available;
-            let taken = (63 - self.available) / 8;
-            self.next += taken as usize;
-            self.available += 8 * taken;
-            // Bits of a byte that was only partly taken are read again with it.
-            self.buffer &= u64::MAX >> (64 - self.available);
+            self.next += ((63 - self.available) / 8) as usize;
+            self.available |= 56;
         } else {
             while self.available <= 56 && self.next < self.bytes.len() {
                 self.buffer |= u64::from(self.bytes[self.next]) << self.available;
@@ -147,6 +146,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// Reads `width` bits, at most 32.
+    #[inline]
     pub(crate) fn get(&mut self, width: u32) -> Result<u32, DecodeError> {
         if self.available < width {
             self.refill();
@@ -155,24 +155,53 @@ impl<'a> BitReader<'a> {
             }
         }
         let value = self.buffer & ((1_u64 << width) - 1);
-        self.buffer >>= width;
-        self.available -= width;
+        self.skip(width);
         Ok(value as u32)
     }
 
+    #[inline]
     pub(crate) fn get_rice(&mut self, b: u32) -> Result<u32, DecodeError> {
         if self.available < UNARY_MAX + 1 + b {
             self.refill();
         }
         let zeros = self.buffer.trailing_zeros();
-        if zeros < UNARY_MAX {
-            let width = zeros + 1 + b;
-            if width <= self.available {
-                let low = (self.buffer >> (zeros + 1)) & ((1_u64 << b) - 1);
-                self.buffer >>= width;
-                self.available -= width;
-                return Ok((zeros << b) | low as u32);
-            }
+        let width = zeros + 1 + b;
+        if zeros >= UNARY_MAX || width > self.available {
+            return self.get_long(b);
+        }
+        let low = (self.buffer >> (zeros + 1)) & ((1_u64 << b) - 1);
+        self.skip(width);
+        Ok((zeros << b) | low as u32)
+    }
+
+    /// What [`BitWriter::put_bit_and_rice`] wrote; `b` is at most 20.
+    #[inline]
+    pub(crate) fn get_bit_and_rice(&mut self, b: u32) -> Result<(u32, u32), DecodeError> {
+        if self.available < UNARY_MAX + 2 + b {
+            self.refill();
+        }
+        let bit = (self.buffer & 1) as u32;
+        let zeros = (self.buffer >> 1).trailing_zeros();
+        let width = zeros + 2 + b;
+        if zeros >= UNARY_MAX || width > self.available {
+            return Ok((self.get(1)?, self.get_rice(b)?));
+        }
+        let low = (self.buffer >> (zeros + 2)) & ((1_u64 << b) - 1);
+        self.skip(width);
+        Ok((bit, (zeros << b) | low as u32))
+    }
+
+    /// Takes `width` bits, which there are, out of the buffer.
+    #[inline]
+    fn skip(&mut self, width: u32) {
+        self.buffer >>= width;
+        self.available -= width;
+    }
+
+    /// [`Self::get_rice`] of an escape or at the end.
+    #[cold]
+    fn get_long(&mut self, b: u32) -> Result<u32, DecodeError> {
+        if self.buffer.trailing_zeros() < UNARY_MAX {
             return Err(self.error(Rule::Truncated));
         }
         self.get(UNARY_MAX)?;

@@ -160,6 +160,13 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// How the entries of a class are coded.
+#[derive(Clone, Copy, Debug, Default)]
+struct Class {
+    rice: u32,
+    levels: Levels,
+}
+
 fn decode(
     layout: &Layout,
     max_entries: usize,
@@ -172,7 +179,7 @@ fn decode(
     let mut classes = Vec::new();
     for _ in 0..reader.byte("number of classes", most.min(1), most)? {
         let rice = reader.byte("Rice parameter", 0, GAP_RICE_MAX as u8)?;
-        classes.push((u32::from(rice), Levels::read(&mut reader, value_bits)?));
+        classes.push(Class { rice: u32::from(rice), levels: Levels::read(&mut reader, value_bits)? });
     }
     // Nothing is allocated for entries that the bytes cannot hold.
     let bits = count as u64 * u64::from(1 + Levels::bits_min(value_bits));
@@ -191,25 +198,26 @@ fn decode(
             of_tensor.push(class.ok_or_else(|| stream.error(outside))?);
         }
     }
-    let mut tensors = Cursor::new(layout);
+    let mut tensors = layout.tensors().iter().map(|tensor| tensor.range().end as u64).zip(of_tensor);
+    let (mut end, mut class) = tensors.next().unwrap_or_default();
     let mut entries = Vec::with_capacity(count);
     let mut next = 0;
     for _ in 0..count {
-        let outside = |index: u64, stream: &BitReader<'_>| {
-            let (found, max) = (index, layout.len() as u64 - 1);
-            stream.error(Rule::Range { what: "index", found, min: 0, max })
-        };
-        if next as usize >= layout.len() {
-            return Err(outside(next.into(), &stream));
+        let mut index = next;
+        // First the tensor in which the gap begins, then that in which it ends.
+        for gap_read in [false, true] {
+            while index >= end {
+                let Some(following) = tensors.next() else {
+                    let max = layout.len() as u64 - 1;
+                    return Err(stream.error(Rule::Range { what: "index", found: index, min: 0, max }));
+                };
+                (end, class) = following;
+            }
+            if !gap_read {
+                index += u64::from(stream.get_rice(class.rice)?);
+            }
         }
-        let (rice, _) = of_tensor[tensors.find(next)];
-        let index = u64::from(next) + u64::from(stream.get_rice(rice)?);
-        if index >= layout.len() as u64 {
-            return Err(outside(index, &stream));
-        }
-        let index = index as u32;
-        let (_, levels) = of_tensor[tensors.find(index)];
-        entries.push((index, levels.get(&mut stream)?));
+        entries.push((index as u32, class.levels.get(&mut stream)?));
         next = index + 1;
     }
     stream.end()?;

@@ -14,8 +14,8 @@ use crate::{Grid, Layout};
 pub const SUBTICK_BITS: u32 = 8;
 /// Largest total weight of one sum.
 pub const WEIGHT_TOTAL_MAX: u64 = 1 << 28;
-/// Largest magnitude of a single contribution, in ticks.
-const TICKS_MAX: f64 = (1_u64 << 26) as f64;
+/// Largest magnitude of a single contribution, in subticks: 2^26 ticks.
+const SUBTICKS_MAX: f64 = (1_u64 << (26 + SUBTICK_BITS)) as f64;
 
 /// Why a contribution cannot be added.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -56,6 +56,13 @@ pub struct Accumulator {
     weight: u64,
 }
 
+/// Neighbouring entries of one tensor.
+struct Run<'a> {
+    /// Subticks per unit.
+    scale: f64,
+    entries: &'a [(u32, f32)],
+}
+
 impl Accumulator {
     /// An empty sum: 8 bytes per value, whatever the number of contributors.
     pub fn new(layout: Arc<Layout>, grid: &Grid) -> Self {
@@ -79,41 +86,47 @@ impl Accumulator {
         if total > WEIGHT_TOTAL_MAX {
             return Err(SumError::Weight { found: total, max: WEIGHT_TOTAL_MAX });
         }
-        self.for_each_subtick(entries, |_, _| {})?;
+        for run in self.runs(entries) {
+            let Run { scale, entries } = run?;
+            let fits = |value: f32| (f64::from(value) * scale).abs() <= SUBTICKS_MAX;
+            if let Some((index, value)) = entries.iter().find(|entry| !fits(entry.1)) {
+                return Err(SumError::Value { index: *index as usize, value: value.to_string() });
+            }
+        }
         let mut sums = std::mem::take(&mut self.sums);
-        let added =
-            self.for_each_subtick(entries, |index, subticks| sums[index] += subticks * i64::from(weight));
+        for Run { scale, entries } in self.runs(entries).flatten() {
+            for &(index, value) in entries {
+                sums[index as usize] += rounded(f64::from(value) * scale) * i64::from(weight);
+            }
+        }
         self.sums = sums;
         self.weight = total;
-        added
+        Ok(())
     }
 
-    fn for_each_subtick(
-        &self,
-        entries: &[(u32, f32)],
-        mut visit: impl FnMut(usize, i64),
-    ) -> Result<(), SumError> {
+    /// `entries` divided by tensors; ends with the first index that is outside.
+    fn runs<'a>(&self, entries: &'a [(u32, f32)]) -> impl Iterator<Item = Result<Run<'a>, SumError>> {
         let tensors = self.layout.tensors();
-        let bound = TICKS_MAX * f64::from(1_u32 << SUBTICK_BITS);
+        let mut rest = entries;
         let mut tensor = 0;
-        for &(index, value) in entries {
-            let index = index as usize;
+        std::iter::from_fn(move || {
+            let index = rest.first()?.0 as usize;
             if index >= self.layout.len() {
-                return Err(SumError::Index { index, len: self.layout.len() });
+                rest = &[];
+                return Some(Err(SumError::Index { index, len: self.layout.len() }));
             }
             if index < tensors[tensor].offset {
                 tensor = 0;
             }
-            while index >= tensors[tensor].offset + tensors[tensor].len {
+            while index >= tensors[tensor].range().end {
                 tensor += 1;
             }
-            let subticks = (f64::from(value) * self.scales[tensor]).round();
-            if !subticks.is_finite() || subticks.abs() > bound {
-                return Err(SumError::Value { index, value: value.to_string() });
-            }
-            visit(index, subticks as i64);
-        }
-        Ok(())
+            let range = tensors[tensor].range();
+            let within = |entry: &(u32, f32)| range.contains(&(entry.0 as usize));
+            let run;
+            (run, rest) = rest.split_at(rest.iter().position(|entry| !within(entry)).unwrap_or(rest.len()));
+            Some(Ok(Run { scale: self.scales[tensor], entries: run }))
+        })
     }
 
     /// The weighted mean in subticks (rounded half away from zero); all zero when nothing was added.
@@ -121,6 +134,14 @@ impl Accumulator {
         let weight = i64::try_from(self.weight.max(1)).unwrap_or(i64::MAX);
         self.sums.iter().map(|&sum| rounded_div(sum, weight)).collect()
     }
+}
+
+/// `value`, of which the magnitude is below 2^51, rounded half away from zero. (`f64::round` is a call where the processor has no
+/// instruction for it.)
+fn rounded(value: f64) -> i64 {
+    // The largest number below one half: one half itself would round 0.49999999999999994 up.
+    const HALF: f64 = 0.5_f64.next_down();
+    (value + HALF.copysign(value)) as i64
 }
 
 /// `numerator / denominator`, rounded half away from zero; `denominator` is positive.

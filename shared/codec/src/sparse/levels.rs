@@ -25,7 +25,7 @@ use crate::frame::Reader;
 const LEVEL_MAX: f32 = 2.0 * crate::MAGNITUDE_MAX;
 
 /// The levels of one class.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Levels {
     value_bits: u8,
     base: f32,
@@ -105,15 +105,17 @@ impl Levels {
         self.magnitude(level).copysign(value)
     }
 
+    #[inline]
     pub(super) fn get(&self, stream: &mut BitReader<'_>) -> Result<f32, DecodeError> {
-        let negative = stream.get(1)? == 1;
-        let level = match self.value_bits {
-            1 => 0,
-            2 => stream.get(1)?,
-            bits => stream.get_rice(u32::from(bits) - 3)?,
+        let (sign, level) = match self.value_bits {
+            1 => (stream.get(1)?, 0),
+            2 => {
+                let both = stream.get(2)?;
+                (both & 1, both >> 1)
+            }
+            bits => stream.get_bit_and_rice(u32::from(bits) - 3)?,
         };
-        let magnitude = self.magnitude(level);
-        Ok(if negative { -magnitude } else { magnitude })
+        Ok(f32::from_bits(self.magnitude(level).to_bits() | sign << 31))
     }
 
     fn level(&self, magnitude: f32) -> u32 {

@@ -65,3 +65,17 @@ fn canonical_values_are_exact_and_digests_see_every_tick() {
     model.advance(&[0, 0, 1, 0, 0]);
     assert_ne!(again.digest(), model.digest());
 }
+
+/// Halves, their neighbours, whole numbers, zeros, up to the bound.
+#[test]
+fn rounding_is_that_of_the_standard_library() {
+    for whole in [0.0, 1.0, 2.0, 3.0, 1e6, 8_388_607.0, SUBTICKS_MAX - 1.0, SUBTICKS_MAX] {
+        for value in [whole, whole + 0.25, whole + 0.5, whole + 0.75] {
+            for value in
+                [value, value.next_up(), value.next_down(), -value, -value.next_up(), -value.next_down()]
+            {
+                assert_eq!(rounded(value), value.round() as i64, "{value}");
+            }
+        }
+    }
+}
