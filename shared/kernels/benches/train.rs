@@ -1,13 +1,13 @@
 //! Training speed of the MobileNetV2 feature extractor, kernels only: forward, backward, plain SGD.
 //!
 //! `cargo bench -p kernels` prints `figure kernels/train/w1.0@96b8 VALUE img/s` and the like, the fastest of several
-//! steps on two threads (`--threads N`). `--test` runs tiny inputs once. `--only NAME` picks one configuration. `--cpu`
+//! steps on two threads (`--threads N`). `--test` runs tiny inputs once. `--only NAME` picks one configuration, `--kind train|train_frozen|infer` one use. `--cpu`
 //! counts the processor time of one thread instead of elapsed time (Linux), for a machine that others use.
 
 use kernels::block::{self, Block, Layer, LayerGradients, Weights};
 use kernels::pointwise::{self, Pointwise};
 use kernels::stem::{self, Stem};
-use kernels::{EPSILON, Isa, Map, Norm, NormGradients, Statistics, Wanted};
+use kernels::{EPSILON, InferencePlan, Isa, Map, Norm, NormGradients, PlanBuilder, Statistics, Wanted};
 use std::time::{Duration, Instant};
 
 /// (expansion, channels at width 1, repeats, stride of the first): MobileNetV2, table 2.
@@ -198,16 +198,16 @@ impl Network {
         self.stem.norm.step(back.norm);
     }
 
-    fn infer(&self, map: Map, image: &[f32]) -> f32 {
+    fn plan(&self) -> InferencePlan {
+        let mut b = PlanBuilder::new(3).expect("three channels");
         let op = Stem { weight: &self.stem.weight, norm: self.stem.norm.norm(false) };
-        let mut x = stem::forward(map, image, &op, false).expect("shapes agree").output;
-        let mut at = map.strided(2);
+        let mut x = b.stem(b.input(), &op).expect("shapes agree");
         for unit in &self.units {
-            x = block::forward(at, &x, &unit.block(false), false).expect("shapes agree").output;
-            at = at.strided(unit.stride);
+            x = b.block(x, &unit.block(false), None).expect("shapes agree");
         }
         let op = Pointwise { weight: &self.last.weight, norm: self.last.norm.norm(false), activate: true };
-        pointwise::forward(at, &x, &op, false).expect("shapes agree").output[0]
+        let x = b.pointwise(x, &op).expect("shapes agree");
+        b.finish(&[x])
     }
 }
 
@@ -271,13 +271,17 @@ fn main() {
         let image = values(&mut 2, map.pixels() * 3, -1.0, 1.0);
         let mut network = Network::new(width);
         let mut report = |kind: &str, work: &mut (dyn FnMut(&mut Network) + Send)| {
+            if after("--kind").is_some_and(|only| only != kind) {
+                return;
+            }
             let time = pool.install(|| fastest(test, cpu, || work(&mut network)));
             println!("figure kernels/{kind}/{name} {:.1} img/s", batch as f64 / time.as_secs_f64());
         };
         report("train", &mut |n| n.step(map, &image, true));
         report("train_frozen", &mut |n| n.step(map, &image, false));
-        report("infer", &mut |n| {
-            std::hint::black_box(n.infer(map, &image));
+        let plan = Network::new(width).plan();
+        report("infer", &mut |_| {
+            std::hint::black_box(plan.run(map, &image).expect("shapes agree"));
         });
     }
 }

@@ -47,7 +47,7 @@ impl Geometry {
 }
 
 /// `[3, 3, channels]` with channels padded by zeros.
-fn pad_kernel(kernel: &[f32], channels: usize) -> Buffer {
+pub(crate) fn pad_kernel(kernel: &[f32], channels: usize) -> Buffer {
     assert_eq!(kernel.len(), 9 * channels, "a 3x3 kernel per channel");
     let width = padded(channels);
     let mut out = Buffer::zeroed(9 * width);

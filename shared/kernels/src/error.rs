@@ -49,6 +49,12 @@ pub enum Error {
         /// Side of the larger map.
         large: usize,
     },
+    /// Statistics of a batch where fixed ones are needed.
+    #[error("{op} normalises with statistics of a batch, expected fixed ones")]
+    BatchStatistics {
+        /// Which op.
+        op: &'static str,
+    },
     /// A tensor with more values than memory can address.
     #[error("the {tensor} has too many values to address")]
     TooLarge {

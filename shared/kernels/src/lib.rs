@@ -22,6 +22,7 @@ mod depthwise;
 mod error;
 mod gemm;
 mod norm;
+pub mod plan;
 pub mod pointwise;
 pub mod predict;
 mod rows;
@@ -36,6 +37,7 @@ pub mod upsample;
 pub use buffer::release_memory;
 pub use error::Error;
 pub use norm::{EPSILON, Moments, Norm, NormGradients, Statistics};
+pub use plan::{InferencePlan, PlanBuilder};
 pub use simd::{Isa, with_isa};
 
 use error::check_dim;

@@ -13,7 +13,7 @@ use crate::gemm::TILE_ROWS_MAX;
 const BLOCK_VALUES: usize = 40 * 1024;
 
 /// Rows per block for rows of `values`: a multiple of every tile height.
-fn block_rows(values: usize) -> usize {
+pub(crate) fn block_rows(values: usize) -> usize {
     let unit = 2 * TILE_ROWS_MAX;
     (BLOCK_VALUES / values.max(1) / unit * unit).clamp(unit, 8 * unit)
 }

@@ -49,18 +49,6 @@ pub struct Gradients {
     pub norm: Option<NormGradients>,
 }
 
-fn patches(map: Map, image: &[f32], channels: usize) -> Patches<'_> {
-    let out = map.strided(2);
-    Patches {
-        image,
-        height: map.height,
-        width: map.width,
-        channels,
-        out_height: out.height,
-        out_width: out.width,
-    }
-}
-
 /// `relu6(norm(conv(image)))` for an `image` of `[batch, height, width, inputs]`. Nothing is kept unless `save`.
 ///
 /// # Errors
@@ -78,7 +66,7 @@ pub fn forward(map: Map, image: &[f32], op: &Stem<'_>, save: bool) -> Result<For
 
     let rows = map.strided(2).pixels();
     let panels = Panels::rows(op.weight, 9 * inputs, outputs);
-    let source = Source::Patches(patches(map, image, inputs));
+    let source = Source::Patches(Patches::new(map, image));
     let mut output = Fresh::new(rows * outputs);
     if !op.norm.live() && !save {
         let map = op.norm.map(None, rows);
@@ -116,7 +104,7 @@ pub fn backward(saved: &Saved, image: &[f32], gradient: &[f32], wanted: Wanted) 
     let weight = if wanted.weights {
         let source =
             GradientSource { gradient, pullback: Some(pullback.view(&saved.raw, Some(&saved.norm))) };
-        let input = Source::Patches(patches(saved.map, image, inputs));
+        let input = Source::Patches(Patches::new(saved.map, image));
         product_gradients(rows, (9 * inputs, outputs), source, input, true, true, None).weights
     } else {
         None

@@ -2,6 +2,7 @@
 
 mod laws;
 mod ops;
+mod plan;
 mod reference;
 
 use crate::{EPSILON, Isa, Norm, Statistics, with_isa};

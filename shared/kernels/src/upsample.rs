@@ -32,18 +32,31 @@ fn check(small: Map, large: Map, channels: usize) -> Result<(), Error> {
 /// # Errors
 /// When lengths or sides disagree, or a dimension is zero.
 pub fn forward(small: Map, values: &[f32], large: Map, lateral: &[f32]) -> Result<Vec<f32>, Error> {
+    let mut out = Fresh::new(lateral.len());
+    add(small, values, large, lateral, out.output())?;
+    // SAFETY: the pass wrote every value.
+    Ok(unsafe { out.finish() })
+}
+
+/// As [`forward`], every value of `out` is written.
+pub(crate) fn add(
+    small: Map,
+    values: &[f32],
+    large: Map,
+    lateral: &[f32],
+    out: Output<'_>,
+) -> Result<(), Error> {
     small.check("smaller map", 1)?;
     let channels = values.len() / small.pixels();
     check(small, large, channels)?;
     check_len("smaller map", values, small.pixels() * channels)?;
     check_len("larger map", lateral, large.pixels() * channels)?;
-    let mut out = Fresh::new(lateral.len());
+    assert_eq!(out.len(), lateral.len(), "the output is shaped like the larger map");
     let split = Split::new(large.batch * large.height, 1, large.width * channels);
-    let pass = Add { small, values, large, lateral, channels, out: out.output() };
+    let pass = Add { small, values, large, lateral, channels, out };
     // SAFETY: the sizes were checked above; each part writes its own rows.
     unsafe { split.run(&pass) };
-    // SAFETY: the pass wrote every value.
-    Ok(unsafe { out.finish() })
+    Ok(())
 }
 
 /// The gradient with respect to the small map: sums of `gradient`, on the `large` map, over each pixel's copies.

@@ -95,6 +95,44 @@ impl Epilogue for Affine {
     }
 }
 
+/// Stores `relu6(product + offset)`, each row at a place of its own, whole vectors.
+pub(crate) struct Scatter {
+    pub(crate) out: *mut f32,
+    /// Where each row goes.
+    pub(crate) places: *const usize,
+    /// Padded.
+    pub(crate) offset: *const f32,
+}
+
+impl Epilogue for Scatter {
+    #[inline(always)]
+    unsafe fn apply<S: Simd, const MR: usize, const NV: usize, const EDGE: bool>(
+        &self,
+        tile: &[[S::V; NV]; MR],
+        at: Place,
+    ) {
+        // SAFETY: rows of `at` have places, where whole vectors fit as far as columns are padded to.
+        unsafe {
+            let mut offset = [S::zero(); NV];
+            for (v, offset) in offset.iter_mut().enumerate() {
+                if !EDGE || lanes::<S>(at, v) > 0 {
+                    *offset = S::load(self.offset.add(at.column + v * S::LANES));
+                }
+            }
+            for (i, row) in tile.iter().enumerate() {
+                if !EDGE || i < at.rows {
+                    let to = self.out.add(*self.places.add(at.row + i) + at.column);
+                    for (v, value) in row.iter().enumerate() {
+                        if !EDGE || lanes::<S>(at, v) > 0 {
+                            S::store(to.add(v * S::LANES), S::relu6(S::add(*value, offset[v])));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Adds the product to what is there, or replaces it; columns are padded to whole vectors.
 pub(crate) struct Accumulate {
     pub(crate) out: *mut f32,

@@ -1,5 +1,6 @@
 //! Where a block of rows comes from.
 
+use crate::Map;
 use crate::simd::{self, Simd, padded, prefetch};
 use std::ops::Range;
 
@@ -65,17 +66,50 @@ impl Source<'_> {
     }
 }
 
+impl<'a> Patches<'a> {
+    /// Those of `image`, `[batch, height, width, channels]`.
+    pub(crate) fn new(map: Map, image: &'a [f32]) -> Self {
+        let out = map.strided(2);
+        Self {
+            image,
+            height: map.height,
+            width: map.width,
+            channels: image.len() / map.pixels(),
+            out_height: out.height,
+            out_width: out.width,
+        }
+    }
+}
+
 impl Patches<'_> {
     /// # Safety
     /// As for [`Source::fill`].
     #[inline(always)]
     unsafe fn fill(&self, rows: Range<usize>, to: *mut f32) {
-        let c = self.channels;
+        // SAFETY: forwarded.
+        unsafe {
+            match self.channels {
+                3 => self.fill_lines::<9>(rows, to),
+                _ => self.fill_lines::<0>(rows, to),
+            }
+        }
+    }
+
+    /// `LINE`: the values of three neighbouring pixels, if known when compiled (a copy of unknown length is a call), else 0.
+    ///
+    /// # Safety
+    /// As for [`Source::fill`].
+    #[inline(always)]
+    unsafe fn fill_lines<const LINE: usize>(&self, rows: Range<usize>, to: *mut f32) {
+        let c = if LINE > 0 { LINE / 3 } else { self.channels };
         let stride = padded(9 * c);
-        for (i, row) in rows.enumerate() {
-            let (n, pixel) =
-                (row / (self.out_height * self.out_width), row % (self.out_height * self.out_width));
-            let (oy, ox) = (pixel / self.out_width, pixel % self.out_width);
+        let (mut line, mut ox) = (rows.start / self.out_width, rows.start % self.out_width);
+        let (mut n, mut oy) = (line / self.out_height, line % self.out_height);
+        for i in 0..rows.len() {
+            if ox == self.out_width {
+                (line, ox) = (line + 1, 0);
+                (n, oy) = (line / self.out_height, line % self.out_height);
+            }
             let left = usize::from(ox == 0);
             let right = 3.min(self.width + 1 - 2 * ox);
             for ky in 0..3 {
@@ -89,6 +123,11 @@ impl Patches<'_> {
                         continue;
                     }
                     let line = (n * self.height + iy - 1) * self.width;
+                    if LINE > 0 && left == 0 && right == 3 {
+                        let from = self.image.as_ptr().add((line + 2 * ox - 1) * c);
+                        to.cast::<[f32; LINE]>().write(from.cast::<[f32; LINE]>().read());
+                        continue;
+                    }
                     let from = self.image.as_ptr().add((line + 2 * ox + left - 1) * c);
                     to.write_bytes(0, left * c);
                     for j in 0..(right - left) * c {
@@ -97,8 +136,11 @@ impl Patches<'_> {
                     to.add(right * c).write_bytes(0, (3 - right) * c);
                 }
             }
-            // SAFETY: the padding of the row.
-            unsafe { to.add(i * stride + 9 * c).write_bytes(0, stride - 9 * c) };
+            for pad in 9 * c..stride {
+                // SAFETY: the padding of the row.
+                unsafe { *to.add(i * stride + pad) = 0.0 };
+            }
+            ox += 1;
         }
     }
 }
