@@ -3,7 +3,7 @@
 //! Everything that is ever uploaded is made here, from shared values alone.
 
 use codec::residual::{Feedback, Lineage, Pending, Residual};
-use codec::{Codec, EncodeError, Score, Settings, SettingsError};
+use codec::{Codec, EncodeError, Settings, SettingsError};
 use params::{Digest, Layout};
 use protocol::id::RunId;
 use protocol::message::UpdateHeader;
@@ -13,7 +13,7 @@ use protocol::train::TrainOutcome;
 /// The codec a plan asks for.
 pub(crate) fn codec_of(plan: &UplinkPlan) -> Result<Box<dyn Codec>, SettingsError> {
     let &UplinkPlan { density, floor, value_bits, .. } = plan;
-    codec::build(&plan.codec, &Settings { density, floor, value_bits, score: Score::default() })
+    codec::build(&plan.codec, &Settings { density, floor, value_bits, ..Settings::default() })
 }
 
 /// What a residual of this run and layout belongs to.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use codec::account::{Account, entropy};
 use codec::residual::{Feedback, Lineage, Residual};
 use codec::snapshot::{decode_snapshot, encode_snapshot};
-use codec::{Codec, Score, Settings, build, decode_update};
+use codec::{Codec, Settings, build, decode_update};
 use params::{Accumulator, Canonical, Layout, Scope, TensorSpec};
 
 const CODECS: [(&str, u8); 3] = [("default3", 3), ("default2", 2), ("ternary", 1)];
@@ -35,12 +35,8 @@ fn main() {
         for (codec, bits) in CODECS {
             for (density, share) in DENSITIES {
                 let name = format!("codec/{codec}@{density}/{distribution}");
-                let settings = Settings {
-                    density: share,
-                    floor: share / 10.0,
-                    value_bits: bits,
-                    score: Score::Magnitude,
-                };
+                let settings =
+                    Settings { density: share, floor: share / 10.0, value_bits: bits, ..Settings::default() };
                 update(&name, &layout, &values, &settings, tiny);
             }
         }

@@ -1,5 +1,8 @@
 //! The frame every format of this crate shares: contents, then the CRC-32C of everything before it; and a reader of it.
 
+use half::bf16;
+
+use crate::MAGNITUDE_MAX;
 use crate::error::{DecodeError, Rule};
 
 /// Bytes of the checksum.
@@ -31,6 +34,15 @@ pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u32) {
         value >>= 7;
     }
     bytes.push(value as u8);
+}
+
+/// Reads a scale: bf16, not negative, at most twice the largest value that is encoded, so that no multiple is infinite.
+pub(crate) fn read_step(reader: &mut Reader<'_>) -> Result<f32, DecodeError> {
+    let step = bf16::from_le_bytes(reader.array()?);
+    if !step.is_sign_negative() && step.to_f32() <= 2.0 * MAGNITUDE_MAX {
+        return Ok(step.to_f32());
+    }
+    Err(reader.error(Rule::Form { what: "a level" }))
 }
 
 /// Reads from front to back and knows where it stands.

@@ -12,6 +12,8 @@ mod bits;
 pub mod error;
 mod frame;
 mod held;
+mod mask;
+mod random;
 pub mod residual;
 mod select;
 pub mod snapshot;
@@ -20,7 +22,12 @@ pub mod statistics;
 // One file per codec, one line below for each.
 mod dense;
 mod half_float;
+mod int8;
+mod public;
+mod rotated;
+mod seeded;
 mod sparse;
+mod ternary;
 
 pub use error::{DecodeError, EncodeError, Rule, SettingsError};
 pub use held::Held;
@@ -29,7 +36,16 @@ pub use select::Score;
 use frame::Reader;
 
 /// All codecs: `--codec NAME`.
-pub static REGISTRY: &[Entry] = &[sparse::ENTRY, dense::ENTRY, half_float::ENTRY];
+pub static REGISTRY: &[Entry] = &[
+    sparse::ENTRY,
+    ternary::ENTRY,
+    public::ENTRY,
+    seeded::ENTRY,
+    rotated::ENTRY,
+    int8::ENTRY,
+    half_float::ENTRY,
+    dense::ENTRY,
+];
 
 /// A codec as listed.
 #[derive(Debug)]
@@ -58,11 +74,36 @@ pub struct Settings {
     pub value_bits: u8,
     /// By what values compete to be sent.
     pub score: Score,
+    /// Most bytes of a message, from which codecs that can leave values out choose what they send instead of from `density`;
+    /// at least [`BUDGET_MIN`].
+    pub budget: Option<u32>,
+    /// Which places codec `public` sends: the same number on all devices of a round, another one in the next.
+    pub mask: u32,
 }
+
+/// Least budget of a message, in bytes.
+pub const BUDGET_MIN: u32 = 64;
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { density: 0.01, floor: 0.001, value_bits: 3, score: Score::default() }
+        Self { density: 0.01, floor: 0.001, value_bits: 3, score: Score::default(), budget: None, mask: 0 }
+    }
+}
+
+impl Settings {
+    /// Checks what says how much is sent.
+    fn check_density(&self) -> Result<(), SettingsError> {
+        let (density, range) = (self.density, "above 0 to 1");
+        if !(density > 0.0 && density <= 1.0) {
+            return Err(SettingsError::Range { what: "density", found: density.to_string(), range });
+        }
+        match self.budget {
+            Some(budget) if budget < BUDGET_MIN => {
+                let (found, range) = (budget.to_string(), "64 bytes or more");
+                Err(SettingsError::Range { what: "budget", found, range })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -137,6 +178,14 @@ pub fn decode_update(
         Some(entry) => (entry.decode)(layout, max_entries, reader),
         None => Err(DecodeError { offset: 0, rule: Rule::Unknown { what: "codec", found: id } }),
     }
+}
+
+/// The mask of an update by codec `public`, which has to be the one of its round; `None` for any other payload.
+pub fn mask_of(payload: &[u8]) -> Option<u32> {
+    let mut reader = frame::open(payload).ok()?;
+    (reader.u8().ok()? == public::ID).then_some(())?;
+    reader.varint().ok()?;
+    reader.array().ok().map(u32::from_le_bytes)
 }
 
 /// Largest magnitude of a value to encode, 2^80: with it no level, and no sum of a few updates, can overflow.

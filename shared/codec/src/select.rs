@@ -83,19 +83,19 @@ pub(crate) fn shares(layout: &Layout, density: f32, floor: f32) -> (usize, Vec<u
     (count, floors)
 }
 
-/// The entries to send, in order of index. Zeros are never sent; equal scores are taken in order of index.
+/// The entries to send, in order of index: the `count` highest scores over all, but of each tensor as many as `floors` says
+/// (together at most `count`), if there are so many. Zeros are never sent; equal scores are taken in order of index.
 ///
 /// # Errors
 /// A value that is not finite or beyond 2^80.
 pub(crate) fn select(
     layout: &Layout,
     source: &mut impl Source,
-    density: f32,
-    floor: f32,
+    count: usize,
+    mut floors: Vec<usize>,
     score: Score,
 ) -> Result<Vec<(u32, f32)>, EncodeError> {
     let tensors = layout.tensors();
-    let (count, mut floors) = shares(layout, density, floor);
     let weights: Vec<f32> = match score {
         Score::Magnitude => vec![1.0; tensors.len()],
         // Weights need all values of a tensor before the first is scored.

@@ -3,15 +3,17 @@
 //! Gaps are Rice-coded, within half a percent of the entropy of a uniform mask; tensors form a few classes, each with a
 //! parameter and levels of its own, chosen by counted bits. Reasons and the exact bytes: FORMAT.md.
 
+mod budget;
 mod classes;
 mod levels;
 
 use params::{Layout, Tensor};
 
-use crate::bits::{BitReader, BitWriter};
+use crate::bits::{BitReader, BitWriter, rice_bits_of_all};
 use crate::frame::{Reader, put_varint, seal};
 use crate::held::{Held, Sum};
-use crate::select::{Score, select, shares};
+use crate::int8::{self, Int8};
+use crate::select::{Score, Source, select, shares};
 use crate::{Codec, DecodeError, EncodeError, Encoded, Entry, Rule, Settings, SettingsError, check_length};
 use classes::{Classes, number_bits};
 use levels::Levels;
@@ -19,6 +21,8 @@ use levels::Levels;
 const ID: u8 = 2;
 /// Largest Rice parameter of gaps; beyond, no layout has enough values to gain from it.
 const GAP_RICE_MAX: usize = 20;
+/// Largest Rice parameter of runs of lower levels.
+const RUN_RICE_MAX: usize = 7;
 /// Most classes of tensors.
 const CLASSES_MAX: usize = 32;
 /// Most bits per value.
@@ -28,25 +32,26 @@ pub(crate) const ENTRY: Entry = Entry {
     name: "sparse",
     id: ID,
     description: "the largest values only (default): Rice-coded gaps, quantised excess over the threshold",
-    build: |settings| Sparse::new(settings).map(|codec| Box::new(codec) as Box<dyn Codec>),
-    decode,
+    build: |settings| Sparse::new(ID, settings).map(|codec| Box::new(codec) as Box<dyn Codec>),
+    decode: |layout: &Layout, max_entries, reader: Reader<'_>| {
+        decode_bits(layout, max_entries, reader, 1, VALUE_BITS_MAX)
+    },
 };
 
 #[derive(Debug)]
-struct Sparse {
+pub(crate) struct Sparse {
+    id: u8,
     density: f32,
     floor: f32,
     value_bits: u8,
     score: Score,
+    budget: Option<u32>,
 }
 
 impl Sparse {
-    fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let &Settings { density, floor, value_bits, score } = settings;
-        if !(density > 0.0 && density <= 1.0) {
-            let found = density.to_string();
-            return Err(SettingsError::Range { what: "density", found, range: "above 0 to 1" });
-        }
+    pub(crate) fn new(id: u8, settings: &Settings) -> Result<Self, SettingsError> {
+        settings.check_density()?;
+        let &Settings { density, floor, value_bits, score, budget, .. } = settings;
         if !(0.0..=density).contains(&floor) {
             let found = floor.to_string();
             return Err(SettingsError::Range { what: "floor", found, range: "0 to the density" });
@@ -55,7 +60,34 @@ impl Sparse {
             let found = value_bits.to_string();
             return Err(SettingsError::Range { what: "value bits", found, range: "1 to 8" });
         }
-        Ok(Self { density, floor, value_bits, score })
+        Ok(Self { id, density, floor, value_bits, score, budget })
+    }
+
+    fn encode_from(&self, layout: &Layout, source: &mut impl Source) -> Result<Encoded, EncodeError> {
+        let encoded = match self.budget {
+            Some(budget) => self.fit(layout, source, budget)?,
+            None => {
+                let (count, floors) = shares(layout, self.density, self.floor);
+                self.write(layout, select(layout, source, count, floors, self.score)?)
+            }
+        };
+        if self.may_be_dense(layout) && encoded.payload.len() > int8::bytes_max(layout) {
+            return Int8.encode(layout, source.values());
+        }
+        Ok(encoded)
+    }
+
+    /// Whether so much is sent that 8 bits for every value may be less; a receiver has to know.
+    fn may_be_dense(&self, layout: &Layout) -> bool {
+        let dense = int8::bytes_max(layout);
+        self.budget.map_or_else(
+            || {
+                let (len, (count, _)) = (layout.len() as f64, shares(layout, self.density, self.floor));
+                let bits = (len / count as f64).log2() + 3.5 + f64::from(self.value_bits);
+                count as f64 * bits > 8.0 * dense as f64
+            },
+            |budget| budget as usize > dense,
+        )
     }
 
     /// Writes what is selected.
@@ -68,25 +100,47 @@ impl Sparse {
         }
         let levels: Vec<Levels> =
             magnitudes.iter().map(|class| Levels::fit(class, self.value_bits)).collect();
+        let mut tensors = Cursor::new(layout);
+        let levels_of = |&(index, value): &(u32, f32), tensors: &mut Cursor<'_>| {
+            let levels = levels[usize::from(of_tensor[tensors.find(index)])];
+            (levels, levels.level(value))
+        };
 
-        let mut bytes = vec![ID];
+        let mut bytes = vec![self.id];
         put_varint(&mut bytes, layout.len() as u32);
         put_varint(&mut bytes, entries.len() as u32);
         bytes.extend([self.value_bits, rices.len() as u8]);
+        let mut runs = Runs::default();
+        if self.value_bits == 2 && !entries.is_empty() {
+            runs = Runs::between(entries.iter().map(|entry| levels_of(entry, &mut tensors).1 == 1));
+            tensors = Cursor::new(layout);
+            bytes.push(runs.rice as u8);
+        }
         for (&rice, levels) in rices.iter().zip(&levels) {
             bytes.push(rice as u8);
             levels.write(&mut bytes);
         }
         let mut stream = BitWriter::after(bytes);
         of_tensor.iter().for_each(|&class| stream.put(class.into(), number_bits(rices.len())));
-        let mut tensors = Cursor::new(layout);
+        runs.put(&mut stream);
+        let mut begins = Cursor::new(layout);
         let mut next = 0;
-        for (index, value) in &mut entries {
-            let rice = rices[usize::from(of_tensor[tensors.find(next)])];
-            stream.put_rice(*index - next, rice);
-            next = *index + 1;
+        for entry in &mut entries {
+            let rice = rices[usize::from(of_tensor[begins.find(next)])];
+            stream.put_rice(entry.0 - next, rice);
+            next = entry.0 + 1;
+            let (levels, level) = levels_of(entry, &mut tensors);
+            let sign = u32::from(entry.1.is_sign_negative());
+            if self.value_bits < 3 {
+                stream.put(sign, 1);
+                if level == 1 {
+                    runs.put(&mut stream);
+                }
+            } else {
+                stream.put_bit_and_rice(sign, level, u32::from(self.value_bits) - 3);
+            }
             // From here on the entries are what the decoder will see.
-            *value = levels[usize::from(of_tensor[tensors.find(*index)])].put(*value, &mut stream);
+            entry.1 = levels.value(sign, level);
         }
         Encoded { payload: seal(stream.finish()), entries }
     }
@@ -95,8 +149,7 @@ impl Sparse {
 impl Codec for Sparse {
     fn encode(&self, layout: &Layout, values: &[f32]) -> Result<Encoded, EncodeError> {
         check_length(layout, values)?;
-        let mut values = values;
-        Ok(self.write(layout, select(layout, &mut values, self.density, self.floor, self.score)?))
+        self.encode_from(layout, &mut { values })
     }
 
     fn encode_sum(
@@ -106,20 +159,26 @@ impl Codec for Sparse {
         held: &Held<'_>,
     ) -> Result<Encoded, EncodeError> {
         check_length(layout, values)?;
-        let mut sum = Sum::new(values, held);
-        Ok(self.write(layout, select(layout, &mut sum, self.density, self.floor, self.score)?))
+        self.encode_from(layout, &mut Sum::new(values, held))
     }
 
     fn entries_max(&self, layout: &Layout) -> usize {
-        let (count, _) = shares(layout, self.density, self.floor);
-        count
+        if self.may_be_dense(layout) {
+            return layout.len();
+        }
+        match self.budget {
+            Some(budget) => {
+                layout.len().min(8 * budget as usize / (1 + Levels::bits_min(self.value_bits) as usize))
+            }
+            None => shares(layout, self.density, self.floor).0,
+        }
     }
 
     /// Selection keeps a share c: of the values outside the tensors held to their floors at least the share that is
     /// sent, or of every tensor at least its floor. Levels lose at most a third of that with 3 bits or more
-    /// (sparse/levels.rs); with fewer there is no bound below "does not grow".
+    /// (sparse/levels.rs); with fewer, and with a budget instead of a share, there is no bound below "does not grow".
     fn kept(&self, layout: &Layout) -> f64 {
-        if layout.is_empty() || self.value_bits < 3 {
+        if layout.is_empty() || self.value_bits < 3 || self.budget.is_some() {
             return 0.0;
         }
         let (count, floors) = shares(layout, self.density, self.floor);
@@ -160,6 +219,36 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// With 2 bits a value: how many entries of the lower level precede each of the upper one, and at last the end. The upper
+/// level is the rarer one, so this costs less than a bit for each.
+#[derive(Debug, Default)]
+struct Runs {
+    lens: std::vec::IntoIter<u32>,
+    rice: u32,
+}
+
+impl Runs {
+    fn between(upper: impl Iterator<Item = bool>) -> Self {
+        let mut lens = vec![0];
+        for upper in upper {
+            match lens.last_mut() {
+                Some(len) if !upper => *len += 1,
+                _ => lens.push(0),
+            }
+        }
+        let bits = rice_bits_of_all::<{ RUN_RICE_MAX + 1 }>(&lens);
+        let rice = (0..).zip(bits).min_by_key(|&(_, bits)| bits).map_or(0, |best| best.0);
+        Self { lens: lens.into_iter(), rice }
+    }
+
+    /// Writes the next run, if there are any.
+    fn put(&mut self, stream: &mut BitWriter) {
+        if let Some(len) = self.lens.next() {
+            stream.put_rice(len, self.rice);
+        }
+    }
+}
+
 /// How the entries of a class are coded.
 #[derive(Clone, Copy, Debug, Default)]
 struct Class {
@@ -167,17 +256,23 @@ struct Class {
     levels: Levels,
 }
 
-fn decode(
+/// Reads everything after the id; at least `bits_min` and at most `bits_max` bits a value.
+pub(crate) fn decode_bits(
     layout: &Layout,
     max_entries: usize,
     mut reader: Reader<'_>,
+    bits_min: u8,
+    bits_max: u8,
 ) -> Result<Vec<(u32, f32)>, DecodeError> {
     reader.expect("number of values", layout.len())?;
     let count = reader.bounded("number of entries", 0, layout.len().min(max_entries))?;
-    let value_bits = reader.byte("value bits", 1, VALUE_BITS_MAX)?;
+    let value_bits = reader.byte("value bits", bits_min, bits_max)?;
     let most = if count == 0 { 0 } else { CLASSES_MAX as u8 };
     let mut classes = Vec::new();
-    for _ in 0..reader.byte("number of classes", most.min(1), most)? {
+    let number = reader.byte("number of classes", most.min(1), most)?;
+    let has_runs = value_bits == 2 && count > 0;
+    let run_rice = if has_runs { reader.byte("Rice parameter", 0, RUN_RICE_MAX as u8)?.into() } else { 0 };
+    for _ in 0..number {
         let rice = reader.byte("Rice parameter", 0, GAP_RICE_MAX as u8)?;
         classes.push(Class { rice: u32::from(rice), levels: Levels::read(&mut reader, value_bits)? });
     }
@@ -201,6 +296,8 @@ fn decode(
     let mut tensors = layout.tensors().iter().map(|tensor| tensor.range().end as u64).zip(of_tensor);
     let (mut end, mut class) = tensors.next().unwrap_or_default();
     let mut entries = Vec::with_capacity(count);
+    // Entries up to the next one of the upper level.
+    let mut run = if has_runs { stream.get_rice(run_rice)? } else { 0 };
     let mut next = 0;
     for _ in 0..count {
         let mut index = next;
@@ -217,8 +314,24 @@ fn decode(
                 index += u64::from(stream.get_rice(class.rice)?);
             }
         }
-        entries.push((index as u32, class.levels.get(&mut stream)?));
+        let (sign, level) = match value_bits {
+            1 => (stream.get(1)?, 0),
+            2 if run > 0 => {
+                run -= 1;
+                (stream.get(1)?, 0)
+            }
+            2 => {
+                let sign = stream.get(1)?;
+                run = stream.get_rice(run_rice)?;
+                (sign, 1)
+            }
+            bits => stream.get_bit_and_rice(u32::from(bits) - 3)?,
+        };
+        entries.push((index as u32, class.levels.value(sign, level)));
         next = index + 1;
+    }
+    if run > 0 {
+        return Err(stream.error(Rule::Form { what: "the last run" }));
     }
     stream.end()?;
     Ok(entries)

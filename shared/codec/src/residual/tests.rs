@@ -2,7 +2,7 @@ use params::{Scope, TensorSpec};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Score, Settings, build};
+use crate::{Settings, build};
 
 const PLAIN: Feedback = Feedback { decay: 1.0, guard: None };
 
@@ -16,7 +16,7 @@ fn lineage() -> Lineage {
 }
 
 fn sparse(density: f32, value_bits: u8) -> Box<dyn Codec> {
-    build("sparse", &Settings { density, floor: 0.0, value_bits, score: Score::Magnitude }).unwrap()
+    build("sparse", &Settings { density, floor: 0.0, value_bits, ..Settings::default() }).unwrap()
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {

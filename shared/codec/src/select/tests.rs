@@ -21,7 +21,8 @@ fn ranked(values: &[f32]) -> Vec<u32> {
 }
 
 fn selected(layout: &Layout, values: &[f32], density: f32, floor: f32, score: Score) -> Vec<u32> {
-    let entries = select(layout, &mut { values }, density, floor, score).unwrap();
+    let (count, floors) = shares(layout, density, floor);
+    let entries = select(layout, &mut { values }, count, floors, score).unwrap();
     assert!(entries.iter().all(|&(index, value)| value.to_bits() == values[index as usize].to_bits()));
     entries.iter().map(|entry| entry.0).collect()
 }

@@ -17,12 +17,8 @@
 
 use half::bf16;
 
-use crate::bits::{BitReader, BitWriter};
-use crate::error::{DecodeError, Rule};
-use crate::frame::Reader;
-
-/// Levels come from f32 values of at most 2^80 (`crate::MAGNITUDE_MAX`) and are at most twice that.
-const LEVEL_MAX: f32 = 2.0 * crate::MAGNITUDE_MAX;
+use crate::error::DecodeError;
+use crate::frame::{Reader, read_step};
 
 /// The levels of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -79,46 +75,20 @@ impl Levels {
     }
 
     pub(super) fn read(reader: &mut Reader<'_>, value_bits: u8) -> Result<Self, DecodeError> {
-        let mut level = || {
-            let level = bf16::from_le_bytes(reader.array()?);
-            let fits = !level.is_sign_negative() && level.to_f32() <= LEVEL_MAX;
-            if fits { Ok(level.to_f32()) } else { Err(reader.error(Rule::Form { what: "a level" })) }
-        };
-        let base = level()?;
-        let step = if value_bits > 1 { level()? } else { 0.0 };
+        let base = read_step(reader)?;
+        let step = if value_bits > 1 { read_step(reader)? } else { 0.0 };
         Ok(Self { value_bits, base, step, round: 0.0 })
     }
 
     /// Fewest bits of a value.
     pub(super) fn bits_min(value_bits: u8) -> u32 {
-        u32::from(value_bits).min(2) + u32::from(value_bits.saturating_sub(3))
+        // The sign; with 2 bits, levels are written where they change.
+        if value_bits < 3 { 1 } else { u32::from(value_bits) - 1 }
     }
 
-    /// Writes a value and returns what [`Self::get`] makes of it.
-    pub(super) fn put(&self, value: f32, stream: &mut BitWriter) -> f32 {
-        let (sign, level) = (u32::from(value.is_sign_negative()), self.level(value.abs()));
-        match self.value_bits {
-            1 => stream.put(sign, 1),
-            2 => stream.put(sign | level << 1, 2),
-            bits => stream.put_bit_and_rice(sign, level, u32::from(bits) - 3),
-        }
-        self.magnitude(level).copysign(value)
-    }
-
-    #[inline]
-    pub(super) fn get(&self, stream: &mut BitReader<'_>) -> Result<f32, DecodeError> {
-        let (sign, level) = match self.value_bits {
-            1 => (stream.get(1)?, 0),
-            2 => {
-                let both = stream.get(2)?;
-                (both & 1, both >> 1)
-            }
-            bits => stream.get_bit_and_rice(u32::from(bits) - 3)?,
-        };
-        Ok(f32::from_bits(self.magnitude(level).to_bits() | sign << 31))
-    }
-
-    fn level(&self, magnitude: f32) -> u32 {
+    /// The level of a value.
+    pub(super) fn level(&self, value: f32) -> u32 {
+        let magnitude = value.abs();
         match self.value_bits {
             1 => 0,
             2 => u32::from(magnitude >= f32::midpoint(self.base, self.step)),
@@ -128,12 +98,15 @@ impl Levels {
         }
     }
 
-    fn magnitude(&self, level: u32) -> f32 {
-        match self.value_bits {
+    /// The value of a level with a sign (1: negative).
+    #[inline]
+    pub(super) fn value(&self, sign: u32, level: u32) -> f32 {
+        let magnitude = match self.value_bits {
             2 if level == 1 => self.step,
             2 => self.base,
             _ => self.base + level as f32 * self.step,
-        }
+        };
+        f32::from_bits(magnitude.to_bits() | sign << 31)
     }
 }
 

@@ -36,8 +36,8 @@ fn laplace(len: usize) -> Vec<f32> {
 }
 
 fn account(layout: &Layout, values: &[f32], density: f32, value_bits: u8) -> Account {
-    let settings = Settings { density, floor: density / 10.0, value_bits, score: Score::Magnitude };
-    let encoded = Sparse::new(&settings).unwrap().encode(layout, values).unwrap();
+    let settings = Settings { density, floor: density / 10.0, value_bits, ..Settings::default() };
+    let encoded = Sparse::new(ID, &settings).unwrap().encode(layout, values).unwrap();
     Account { values: layout.len(), entries: encoded.entries.len(), bytes: encoded.payload.len() }
 }
 
@@ -107,14 +107,38 @@ fn each_rule_of_the_header_is_checked() {
     }
 }
 
+/// With 2 bits, runs say where the upper level is. id, n, entries, bits, classes, run Rice, rice, base, step, stream.
+#[test]
+fn each_rule_of_runs_is_checked() {
+    let layout = layout_of(&[4, 6]);
+    // Stream: run 1; gap 0, sign 0; gap 0, sign 1, run 0.
+    let golden = [2, 10, 2, 2, 1, 0, 0, 0x80, 0x3f, 0, 0x40, 0b1_11_01_10];
+    let decoded = |changes: &[(usize, u8)]| {
+        let mut bytes = golden.to_vec();
+        changes.iter().for_each(|&(at, byte)| bytes[at] = byte);
+        crate::decode_update(&layout, 8, &seal(bytes)).map_err(|error| error.to_string())
+    };
+    assert_eq!(decoded(&[]), Ok(vec![(0, 1.0), (1, -2.0)]));
+    for (changes, expected) in [
+        (&[(5, 8)][..], "byte 5: Rice parameter is 8, outside 0 to 7"),
+        // Runs of 1 and 1, where nothing is left for the second.
+        (&[(11, 0b10_11_01_10)], "byte 12: the last run is not in its one allowed form"),
+        // A run of 3.
+        (&[(11, 0b01_01_10_00)], "byte 12: the last run is not in its one allowed form"),
+        (&[(3, 1)], "byte 8: a level is not in its one allowed form"),
+    ] {
+        assert_eq!(decoded(changes), Err(expected.to_owned()), "{changes:?}");
+    }
+}
+
 /// Two tensors of very different scale and density, each with a class of its own.
 #[test]
 fn unlike_tensors_get_classes_of_their_own() {
     let layout = layout_of(&[2000, 20_000]);
     let mut values = laplace(22_000);
     values[..2000].iter_mut().for_each(|value| *value *= 1000.0);
-    let settings = Settings { density: 0.05, floor: 0.01, value_bits: 3, score: Score::Magnitude };
-    let encoded = Sparse::new(&settings).unwrap().encode(&layout, &values).unwrap();
+    let settings = Settings { density: 0.05, floor: 0.01, value_bits: 3, ..Settings::default() };
+    let encoded = Sparse::new(ID, &settings).unwrap().encode(&layout, &values).unwrap();
     assert_eq!(encoded.payload[7], 2);
     let mut wrong = encoded.payload;
     // Of three classes the fourth does not exist: both tensors' numbers are two bits wide then.
