@@ -33,4 +33,11 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Prints AP50 per round and class of two report.json side by side, and what the first reaches of the second.
+    Compare {
+        /// For example that of a federation.
+        one: PathBuf,
+        /// For example that of the same training in one place.
+        other: PathBuf,
+    },
 }

@@ -5,6 +5,7 @@
 
 pub mod chart;
 pub mod cli;
+mod compare;
 pub mod device;
 pub mod host;
 pub mod learning;
@@ -16,4 +17,5 @@ pub mod toy;
 pub mod workers;
 pub mod world;
 
-pub use run::{run_file, simulate};
+pub use compare::compare;
+pub use run::{run_file, say, simulate};

@@ -1,4 +1,4 @@
-//! `simulations run SCENARIO.toml --out DIR`.
+//! `simulations run SCENARIO.toml --out DIR`, `simulations compare REPORT REPORT`.
 
 use std::process::ExitCode;
 
@@ -6,8 +6,15 @@ use clap::Parser;
 use simulations::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let Command::Run { scenario, out, seed, workers, json } = Cli::parse().command;
-    match simulations::run_file(&scenario, &out, seed, usize::from(workers), json) {
+    let done = match Cli::parse().command {
+        Command::Run { scenario, out, seed, workers, json } => {
+            simulations::run_file(&scenario, &out, seed, usize::from(workers), json)
+        }
+        Command::Compare { one, other } => {
+            simulations::compare(&one, &other).map(|table| simulations::say(table.trim_end())).map(|()| true)
+        }
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(refused) => {

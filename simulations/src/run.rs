@@ -125,7 +125,7 @@ fn tell(round: &RoundReport, json: bool) {
     ));
 }
 
-/// One line to standard output; a closed pipe is the reader's choice.
-fn say(line: &str) {
+/// Text and an end of line to standard output; a closed pipe is the reader's choice.
+pub fn say(line: &str) {
     drop(writeln!(std::io::stdout().lock(), "{line}"));
 }

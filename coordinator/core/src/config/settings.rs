@@ -139,12 +139,14 @@ pub struct TrainSettings {
 }
 
 impl Default for TrainSettings {
-    /// The recipe that learned a detector from random weights over federated rounds in the fewest passes.
+    /// The recipe that learned a detector from random weights over federated rounds in the fewest passes. Steps matter most
+    /// when a device has few images: on blood cells (BCCD) the same passes in batches of 8, 4 and 2 gave AP50 0.60, 0.64 and
+    /// 0.74 on the validation split.
     fn default() -> Self {
         Self {
             local_epochs: 4,
-            batch: 8,
-            micro_batch: 8,
+            batch: 2,
+            micro_batch: 2,
             optimiser: Optimiser::AdamMini,
             learning_rate: 6e-3,
             weight_decay: 0.05,
