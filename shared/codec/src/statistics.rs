@@ -36,9 +36,11 @@ const VARIANCE_MIN: f64 = 1e-10;
 const GAP_RICE_MAX: u8 = 20;
 const MAGNITUDE_RICE_MAX: u8 = 7;
 
-/// Bytes a report may take by default: 0.12 % of the dense shared values, at least 64.
-pub fn default_budget(shared_len: usize) -> usize {
-    (4 * shared_len * 12 / 10_000).max(64)
+/// Bytes a report of this share may take by default: 0.12 % of the dense shared values, more where few devices share the
+/// channels (0.48 % together), at least 64.
+pub fn default_budget(shared_len: usize, share: Share) -> usize {
+    let ten_thousandths = (48 / usize::from(share.of())).max(12);
+    (4 * shared_len * ten_thousandths / 10_000).max(64)
 }
 
 /// Which statistics belong together: pairs `<x>.mean`, `<x>.var` of equal length, in this order.

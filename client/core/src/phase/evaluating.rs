@@ -71,7 +71,7 @@ impl Member {
         evaluation.statistics = Vec::new();
         evaluation.statistics_images = 0;
         if norm == Norm::Local && !self.model.statistics.is_empty() {
-            let budget = default_budget(self.model.shared.len()).min(EVALUATION_BYTES_MAX / 2);
+            let budget = default_budget(self.model.shared.len(), share).min(EVALUATION_BYTES_MAX / 2);
             match encode_report(&self.model.statistics, &held.model.statistics, &statistics, share, budget) {
                 Ok(report) => {
                     evaluation.statistics = report;
