@@ -131,10 +131,10 @@ pub struct ServeArgs {
     #[arg(long, env = "FOVEA_PERSONALISE", value_name = "NAME")]
     pub personalise: Option<String>,
 
-    /// Images per optimiser step [default: 8].
+    /// Images per optimiser step [default: 2].
     #[arg(long, env = "FOVEA_BATCH", value_name = "N")]
     pub batch: Option<u32>,
-    /// Images per forward pass; memory on the device follows this [default: 8].
+    /// Images per forward pass; memory on the device follows this [default: 2].
     #[arg(long, env = "FOVEA_MICRO_BATCH", value_name = "N")]
     pub micro_batch: Option<u32>,
     /// Peak learning rate [default: 0.006].
