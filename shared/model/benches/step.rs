@@ -20,7 +20,7 @@ use model::initial::initial;
 use model::loss;
 use model::ops::Statistics;
 use model::weights::Weights;
-use model::{Architecture, Backend};
+use model::{Architecture, Backend, Inference};
 use protocol::plan::{ClassLoss, Freeze, ModelSpec, Norm, Optimiser, TrainPlan};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -67,7 +67,9 @@ fn main() -> anyhow::Result<()> {
         return pool(THREADS)?.install(|| measure("nano96@32", 2, 1));
     }
     for (preset, batch) in CASES {
-        if named.is_empty() || named.iter().any(|name| name == preset) {
+        if named.is_empty()
+            || named.iter().any(|name| *name == preset || *name == format!("{preset}b{batch}"))
+        {
             pool(THREADS)?.install(|| measure(preset, batch, STEPS))?;
         }
     }
@@ -114,8 +116,18 @@ fn measure(preset: &str, batch: usize, steps: usize) -> anyhow::Result<()> {
         let step = median(times);
         figure(name, step, "ms");
         figure(&format!("{name}_speed"), batch as f64 / step * 1e3, "img/s");
+        if let Some(memory) = peak_memory().filter(|_| name == "all") {
+            figure("rss", memory, "MiB");
+        }
     }
     parts(&architecture, &examples, (batch, steps), &values, figure)
+}
+
+/// Peak memory of this process in MiB, where the system tells.
+fn peak_memory() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? / 1024.0)
 }
 
 /// The parts of a step, one after the other.
@@ -131,6 +143,7 @@ fn parts(
     let all: Vec<usize> = (0..batch).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let learns = |index: usize| !architecture.layout().tensors()[index].spec.name.ends_with(".mean");
+    let looking = Inference::new(architecture, values, &device)?;
     let mut times: [Vec<Duration>; 5] = Default::default();
     for _ in 0..steps {
         let mut start = Instant::now();
@@ -149,10 +162,9 @@ fn parts(
         let mut sums = vec![0.0; values.len()];
         weights.add_gradients(&mut back.gradients, &mut sums);
         lap(3);
-        let fixed = Weights::fixed(architecture.layout(), values, &device);
-        let mut drawn = examples.batch(&all, &AugmentSpec::none(), false, &mut rng)?;
+        let drawn = examples.batch(&all, &AugmentSpec::none(), false, &mut rng)?;
         start = Instant::now();
-        detect(architecture, &fixed, drawn.take_pixels(&device), &DetectConfig::default())?;
+        detect(architecture, &looking, drawn.pixels, &DetectConfig::default())?;
         times[4].push(start.elapsed());
     }
     let names = ["draw", "forward", "loss_and_backward", "collect_gradients", "detect"];

@@ -1,6 +1,6 @@
 //! Scoring a model on labelled images.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use dataset::augment::AugmentSpec;
 use detection::coco::{CocoReport, Evaluator};
 use detection::histogram::{ApHistogram, HistogramConfig, HistogramError};
@@ -13,8 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::architecture::Architecture;
 use crate::examples::Examples;
 use crate::fit::even_chunks;
-use crate::ops::Statistics;
-use crate::weights::{Weights, host};
+use crate::inference::{Answers, Inference};
 
 /// What counts as a detection.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -34,20 +33,18 @@ pub struct Detections {
     pub personal: Vec<Detection>,
 }
 
-/// Detects on normalised pixels, `[N, side, side, 3]`, with fixed statistics; one result per image.
+/// Detects on normalised pixels, `[N, side, side, 3]`, with a model of `architecture`; one result per image.
 ///
 /// # Errors
-/// Never for tensors of this architecture; [`TrainError::Model`] says what does not fit.
+/// Pixels that are not whole images; [`TrainError::Model`] says what else does not fit.
 pub fn detect(
     architecture: &Architecture,
-    weights: &Weights,
-    pixels: Tensor<4>,
+    model: &Inference,
+    pixels: Vec<f32>,
     config: &DetectConfig,
 ) -> Result<Vec<Detections>, TrainError> {
-    let [images, ..] = pixels.dims();
     let (grid, classes) = (architecture.grid(), architecture.classes().len());
-    let outputs = architecture.forward(weights, pixels, Statistics::Fixed);
-    let (shared, personal, boxes) = (host(outputs.class), host(outputs.personal), host(outputs.boxes));
+    let Answers { class: shared, personal, boxes } = model.run(architecture, pixels)?;
     let (size, box_size) = (grid.len() * classes, grid.len() * 4);
     let find = |logits: &[f32], image: usize| {
         let logits = &logits[image * size..(image + 1) * size];
@@ -56,7 +53,7 @@ pub fn detect(
         Ok(nms(&config.nms, found.map_err(|refused| TrainError::Model(refused.to_string()))?))
     };
     let both = |image| Ok(Detections { shared: find(&shared, image)?, personal: find(&personal, image)? });
-    (0..images).map(both).collect()
+    (0..boxes.len() / box_size).map(both).collect()
 }
 
 /// Outcomes of one class layer over a set of images.
@@ -115,7 +112,7 @@ pub fn evaluate(
     batch: usize,
     config: &DetectConfig,
 ) -> Result<Evaluated, TrainError> {
-    let weights = Weights::fixed(architecture.layout(), values, device);
+    let model = Inference::new(architecture, values, device)?;
     // Nothing is drawn from it without augmentation.
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let all: Vec<usize> = (0..examples.len()).collect();
@@ -124,7 +121,7 @@ pub fn evaluate(
     for part in even_chunks(&all, batch) {
         let drawn = examples.batch(part, &AugmentSpec::none(), false, &mut rng);
         let mut drawn = drawn.map_err(|refused| TrainError::Data(refused.to_string()))?;
-        let found = detect(architecture, &weights, drawn.take_pixels(device), config)?;
+        let found = detect(architecture, &model, std::mem::take(&mut drawn.pixels), config)?;
         for (&example, found) in drawn.examples.iter().zip(found) {
             let truths = examples.truths(example);
             for (outcomes, found) in

@@ -10,7 +10,7 @@
 
 use std::sync::LazyLock;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 pub mod native;
 pub mod stock;
@@ -66,11 +66,20 @@ pub struct BlockArgs {
     pub residual: bool,
 }
 
-/// Whether the native operations take `x`; the environment variable `FOVEA_OPS=stock` keeps them out, to compare the two.
-fn natively(x: &Tensor<4>) -> bool {
+/// Whether the environment keeps the native operations out with `FOVEA_OPS=stock`, to compare the two.
+fn stock_only() -> bool {
     static STOCK: LazyLock<bool> =
         LazyLock::new(|| std::env::var_os("FOVEA_OPS").is_some_and(|ops| ops == "stock"));
-    !*STOCK && native::serves(x)
+    *STOCK
+}
+
+fn natively(x: &Tensor<4>) -> bool {
+    !stock_only() && native::serves(x)
+}
+
+/// Whether the kernels serve `device`, and may.
+pub(crate) fn plans(device: &Device) -> bool {
+    !stock_only() && *device == Device::flex()
 }
 
 /// 3x3 convolution with stride 2 (`weight` `[3, 3, in, out]`), batch norm, ReLU6.

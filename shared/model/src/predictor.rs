@@ -1,6 +1,5 @@
 //! A finished model at work on single images.
 
-use burn::tensor::{Device, Tensor, TensorData};
 use dataset::Image;
 use dataset::augment::{AugmentSpec, Output, Source, render};
 use detection::Detection;
@@ -13,7 +12,7 @@ use crate::architecture::Architecture;
 use crate::device::{Backend, pool};
 use crate::evaluate::{DetectConfig, Detections, detect};
 use crate::examples::to_image;
-use crate::weights::Weights;
+use crate::inference::Inference;
 
 /// Which class layer decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,8 +27,7 @@ pub enum ClassLayer {
 /// A model with its weights in place.
 pub struct Predictor {
     architecture: Architecture,
-    weights: Weights,
-    device: Device,
+    model: Inference,
     pool: ThreadPool,
     config: DetectConfig,
 }
@@ -47,13 +45,8 @@ impl Predictor {
         threads: usize,
         config: DetectConfig,
     ) -> Result<Self, TrainError> {
-        let expected = architecture.layout().len();
-        if values.len() != expected {
-            return Err(TrainError::Length { scope: "all", expected, found: values.len() });
-        }
-        let device = backend.device();
-        let weights = Weights::fixed(architecture.layout(), values, &device);
-        Ok(Self { architecture, weights, device, pool: pool(threads)?, config })
+        let model = Inference::new(&architecture, values, &backend.device())?;
+        Ok(Self { architecture, model, pool: pool(threads)?, config })
     }
 
     /// Class names in the order of the detections' classes.
@@ -73,11 +66,7 @@ impl Predictor {
         // Nothing is drawn from it without augmentation.
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         render(&[source], &AugmentSpec::none(), (side, side), &mut rng, Output::Normalised(&mut pixels));
-        let found = self.pool.install(|| {
-            let data = TensorData::new(pixels, [1, side as usize, side as usize, 3]);
-            let pixels = Tensor::from_data(data, &self.device);
-            detect(&self.architecture, &self.weights, pixels, &self.config)
-        })?;
+        let found = self.pool.install(|| detect(&self.architecture, &self.model, pixels, &self.config))?;
         let Detections { shared, personal } = found.into_iter().next().unwrap_or_default();
         let chosen = match layer {
             ClassLayer::Shared => shared,

@@ -1,7 +1,9 @@
 use super::*;
 use crate::calibrate::calibrate;
 use crate::initial::initial;
+use crate::ops::Statistics;
 use crate::testing::small;
+use crate::weights::{Weights, host};
 
 #[test]
 fn calibrated_statistics_make_fixed_and_batch_outputs_equal() {

@@ -15,10 +15,10 @@ fn one_image_gives_what_the_evaluation_sees() {
     let mut config = DetectConfig::default();
     config.decode.score_min = 0.001;
 
-    let weights = Weights::fixed(architecture.layout(), &values, &device);
+    let model = Inference::new(&architecture, &values, &device).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut batch = examples.batch(&[2], &AugmentSpec::none(), false, &mut rng).unwrap();
-    let found = detect(&architecture, &weights, batch.take_pixels(&device), &config).unwrap();
+    let batch = examples.batch(&[2], &AugmentSpec::none(), false, &mut rng).unwrap();
+    let found = detect(&architecture, &model, batch.pixels, &config).unwrap();
     let expected = examples.in_image(2, &found[0].shared);
 
     let image = scenes(4).samples[2].load(&DecodeLimits::default()).unwrap();
