@@ -1,102 +1,189 @@
 //! Sizes and speeds of the codecs on a model of 4.3 M values, one core.
 //!
 //! `cargo bench -p codec` prints `figure codec/CODEC@DENSITY/DIST/QUANTITY VALUE UNIT`. Bytes are whole messages with header
-//! and checksum; over_entropy compares them with mask entropy plus the entropy of the levels sent; encode counts dense f32
-//! bytes in, residual included; decode_add counts entries decoded and added to the exact sum.
-//! `--test`, and any test run, takes a tiny model once.
+//! and checksum; over_entropy compares them with mask entropy plus the entropy of the values sent, over_tensor_entropy with the
+//! mask entropy when the density of each tensor is known; encode counts dense f32 bytes in, residual included; decode_add counts
+//! entries decoded and added to the exact sum.
+//!
+//! DIST `real` is testdata/update.bin: what one device's training changed in one round (the preset nano96), the first 1024
+//! values of each tensor in 8 bits (blocks of 32). Each tensor is made as long as it was, times eight, by repetition.
+//! `-- --real FILE [LENGTHS]` takes raw f32 instead, LENGTHS being a file with the tensors' lengths. Other arguments choose by
+//! parts of names. `--test`, and any test run, takes a tiny model once.
 #![expect(clippy::print_stdout, reason = "figures go to standard output")]
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop at the first surprise")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use codec::account::{Account, entropy};
+use codec::account::Account;
 use codec::residual::{Feedback, Lineage, Residual};
 use codec::snapshot::{decode_snapshot, encode_snapshot};
-use codec::{Codec, Settings, build, decode_update};
+use codec::{Settings, build, decode_update};
+use half::bf16;
 use params::{Accumulator, Canonical, Layout, Scope, TensorSpec};
 
-const CODECS: [(&str, u8); 3] = [("default3", 3), ("default2", 2), ("ternary", 1)];
+/// Name in figures, codec, bits a value.
+const CODECS: [(&str, &str, u8); 7] = [
+    ("default3", "sparse", 3),
+    ("default2", "sparse", 2),
+    ("ternary", "ternary", 1),
+    ("public4", "public", 4),
+    ("int8", "int8", 8),
+    ("rotated1", "rotated", 1),
+    ("rotated4", "rotated", 4),
+];
 const DENSITIES: [(&str, f32); 2] = [("1%", 0.01), ("0.1%", 0.001)];
 type Draw = fn(&mut Random) -> f64;
 const DISTRIBUTIONS: [(&str, Draw); 3] =
     [("laplace", Random::laplace), ("gauss", Random::gauss), ("heavy", Random::pareto)];
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Cargo says `--bench` to benchmarks, and nothing to tests.
-    let argument = |name: &str| std::env::args().any(|argument| argument == name);
-    let tiny = argument("--test") || !argument("--bench");
-    let layout = Arc::new(if tiny { layout(4, 100_000) } else { layout(17, 4_300_000) });
-    copy(layout.len());
+    let argument = |name: &str| arguments.iter().position(|argument| argument == name);
+    let tiny = argument("--test").is_some() || argument("--bench").is_none();
+    let mut files = argument("--real").map(|at| arguments[at + 1..].iter());
+    let file = files.as_mut().and_then(Iterator::next);
+    let lengths = files.as_mut().and_then(Iterator::next);
+    let given = |argument: &&String| Some(*argument) == file || Some(*argument) == lengths;
+    let filters: Vec<&String> =
+        arguments.iter().filter(|argument| !argument.starts_with('-') && !given(argument)).collect();
+    let chosen = |name: &str| filters.iter().all(|filter| name.contains(filter.as_str()));
+
+    let model = Arc::new(if tiny { layout(4, 100_000) } else { layout(17, 4_300_000) });
+    copy(model.len());
+    let mut inputs: Vec<(&str, Arc<Layout>, Vec<f32>)> = Vec::new();
     for (distribution, draw) in DISTRIBUTIONS {
         let mut random = Random(7);
-        let values: Vec<f32> = (0..layout.len()).map(|_| 1e-3 * draw(&mut random) as f32).collect();
-        for (codec, bits) in CODECS {
+        let values = (0..model.len()).map(|_| 1e-3 * draw(&mut random) as f32).collect();
+        inputs.push((distribution, Arc::clone(&model), values));
+    }
+    let (layout, values) = match file {
+        Some(file) => given_update(file, lengths),
+        None => captured(if tiny { 1 } else { 8 }),
+    };
+    inputs.push(("real", Arc::new(layout), values));
+
+    for (distribution, layout, values) in &inputs {
+        for (name, codec, bits) in CODECS {
             for (density, share) in DENSITIES {
-                let name = format!("codec/{codec}@{density}/{distribution}");
-                let settings =
-                    Settings { density: share, floor: share / 10.0, value_bits: bits, ..Settings::default() };
-                update(&name, &layout, &values, &settings, tiny);
+                let dense = ["int8", "rotated"].contains(&codec);
+                let density = if dense { "100%" } else { density };
+                let name = format!("codec/{name}@{density}/{distribution}");
+                if chosen(&name) && !(dense && share < 0.01) {
+                    let value_bits = bits;
+                    let settings =
+                        Settings { density: share, floor: share / 10.0, value_bits, ..Settings::default() };
+                    update(&name, layout, values, codec, &settings, tiny);
+                }
             }
         }
-        if distribution == "laplace" {
-            snapshot(&layout, &values, tiny);
-        }
     }
+    if chosen("codec/snapshot") {
+        snapshot(&inputs[0].1, &inputs[0].2, tiny);
+    }
+}
+
+/// Raw f32, and the lengths of the tensors or one for all.
+fn given_update(file: &str, lengths: Option<&String>) -> (Layout, Vec<f32>) {
+    let bytes = std::fs::read(file).unwrap();
+    let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word)).collect();
+    let lengths = lengths.map_or_else(
+        || vec![values.len()],
+        |file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            text.split_whitespace().map(|length| length.parse().unwrap()).collect()
+        },
+    );
+    (of_lengths(&lengths), values)
+}
+
+/// The captured update: number of tensors (u16), their lengths (u32), then for each 32 of at most 1024 values of a tensor a step
+/// (bf16) and multiples of it (i8). Every tensor is made `times` as long as it was.
+fn captured(times: usize) -> (Layout, Vec<f32>) {
+    let mut bytes: &[u8] = include_bytes!("../testdata/update.bin");
+    let mut take = |len: usize| bytes.split_off(..len).unwrap();
+    let count = u16::from_le_bytes(take(2).try_into().unwrap());
+    let lengths: Vec<usize> =
+        (0..count).map(|_| u32::from_le_bytes(take(4).try_into().unwrap()) as usize).collect();
+    let mut values = Vec::new();
+    for &length in &lengths {
+        let mut sample = Vec::new();
+        while sample.len() < length.min(1024) {
+            let step = bf16::from_le_bytes(take(2).try_into().unwrap()).to_f32();
+            let block = take(32.min(length - sample.len()));
+            sample.extend(block.iter().map(|&multiple| f32::from(multiple as i8) * step));
+        }
+        values.extend(sample.iter().cycle().take(times * length));
+    }
+    let lengths: Vec<usize> = lengths.iter().map(|length| times * length).collect();
+    (of_lengths(&lengths), values)
+}
+
+fn of_lengths(lengths: &[usize]) -> Layout {
+    let spec = |(number, &len): (usize, &usize)| TensorSpec {
+        name: number.to_string(),
+        shape: vec![len],
+        scope: Scope::Shared,
+    };
+    Layout::new(lengths.iter().enumerate().map(spec).collect()).unwrap()
 }
 
 /// What one pass over the values costs, to compare the others with.
 fn copy(len: usize) {
     let (from, mut to) = (vec![1.0_f32; len], vec![0.0_f32; len]);
-    let once = fastest(vec![(); 9], |()| to.copy_from_slice(&from));
+    let once = fastest(std::iter::repeat_n((), 9), |()| to.copy_from_slice(&from));
     println!("figure codec/copy {:.2} GB/s", 4e-9 * len as f64 / once.as_secs_f64());
 }
 
-fn update(name: &str, layout: &Arc<Layout>, values: &[f32], settings: &Settings, tiny: bool) {
-    let codec = build("sparse", settings).unwrap();
+fn update(name: &str, layout: &Arc<Layout>, values: &[f32], codec: &str, settings: &Settings, tiny: bool) {
+    let codec = build(codec, settings).unwrap();
     let residual = Residual::new(Lineage { run: 1, layout: layout.digest() });
     let feedback = Feedback { decay: 0.9, guard: None };
     let residual = residual.prepare(&*codec, layout, values.to_vec(), feedback).unwrap().commit();
-    let deltas = vec![values.to_vec(); if tiny { 1 } else { 9 }];
+    let deltas = (0..if tiny { 1 } else { 15 }).map(|_| values.to_vec());
     let encode = fastest(deltas, |delta| residual.prepare(&*codec, layout, delta, feedback).unwrap());
 
     let encoded = codec.encode(layout, values).unwrap();
     let (entries, bytes) = (encoded.entries.len(), encoded.payload.len());
-    let account = Account { values: values.len(), entries, bytes };
-    let limit = account.mask_bits_per_entry() + level_entropy(&*codec, values);
+    let account = Account::of(layout, &encoded.entries, bytes);
+    // Values of one class are told apart by their level alone.
+    let whole = of_lengths(&[layout.len()]);
+    let encoded_whole = codec.encode(&whole, values).unwrap();
+    let value_entropy = Account::of(&whole, &encoded_whole.entries, bytes).value_entropy;
+    let account = Account { value_entropy, ..account };
     println!("figure {name}/bytes {bytes} B");
     println!("figure {name}/ratio {:.1} x", account.ratio());
-    println!("figure {name}/over_entropy {:.4} x", account.bits_per_entry() / limit);
+    match name.split_once('@').unwrap().0 {
+        "codec/public4" => {
+            println!("figure {name}/over_entropy {:.4} x", account.bits_per_entry() / account.value_entropy);
+        }
+        sparse if sparse.ends_with(['2', '3', 'y']) => {
+            println!("figure {name}/over_entropy {:.4} x", account.over_entropy());
+            println!("figure {name}/over_tensor_entropy {:.4} x", account.over_tensor_entropy());
+        }
+        _ => {}
+    }
     println!("figure {name}/encode {:.2} GB/s", 4e-9 * values.len() as f64 / encode.as_secs_f64());
 
     let mut sum = Accumulator::new(
         Arc::clone(layout),
         Canonical::from_values(Arc::clone(layout), values).unwrap().grid(),
     );
-    let decode_add = fastest(vec![(); if tiny { 1 } else { 20 }], |()| {
-        let decoded = decode_update(layout, entries, &encoded.payload).unwrap();
+    let most = codec.entries_max(layout);
+    let decode_add = fastest(std::iter::repeat_n((), if tiny { 1 } else { 20 }), |()| {
+        let decoded = decode_update(layout, most, &encoded.payload).unwrap();
         sum.add(&decoded, 1).unwrap();
     });
     println!("figure {name}/decode_add {:.1} M/s", 1e-6 * entries as f64 / decode_add.as_secs_f64());
-}
-
-/// Entropy of sign and level in bits. As one tensor the values have one set of levels, so that they can be counted.
-fn level_entropy(codec: &dyn Codec, values: &[f32]) -> f64 {
-    let spec = TensorSpec { name: "all".into(), shape: vec![values.len()], scope: Scope::Shared };
-    let mut levels = BTreeMap::new();
-    for (_, value) in codec.encode(&Layout::new(vec![spec]).unwrap(), values).unwrap().entries {
-        *levels.entry(value.to_bits()).or_insert(0_u64) += 1;
-    }
-    entropy(&levels.into_values().collect::<Vec<_>>())
 }
 
 fn snapshot(layout: &Arc<Layout>, values: &[f32], tiny: bool) {
     let model = Canonical::from_values(Arc::clone(layout), values).unwrap();
     let bytes = encode_snapshot(&model, &[]);
     let runs = if tiny { 1 } else { 5 };
-    let encode = fastest(vec![(); runs], |()| encode_snapshot(&model, &[]));
-    let decode = fastest(vec![(); runs], |()| decode_snapshot(layout, 0, &bytes).unwrap());
+    let encode = fastest(std::iter::repeat_n((), runs), |()| encode_snapshot(&model, &[]));
+    let decode = fastest(std::iter::repeat_n((), runs), |()| decode_snapshot(layout, 0, &bytes).unwrap());
     let dense = 4 * values.len();
     println!("figure codec/snapshot/bytes {} B", bytes.len());
     println!("figure codec/snapshot/ratio {:.2} x", dense as f64 / bytes.len() as f64);
@@ -104,7 +191,7 @@ fn snapshot(layout: &Arc<Layout>, values: &[f32], tiny: bool) {
     println!("figure codec/snapshot/decode {:.2} GB/s", 1e-9 * dense as f64 / decode.as_secs_f64());
 }
 
-fn fastest<I, O>(inputs: Vec<I>, mut run: impl FnMut(I) -> O) -> Duration {
+fn fastest<I, O>(inputs: impl Iterator<Item = I>, mut run: impl FnMut(I) -> O) -> Duration {
     let mut time = |input| {
         let start = Instant::now();
         let output = run(input);
@@ -112,7 +199,7 @@ fn fastest<I, O>(inputs: Vec<I>, mut run: impl FnMut(I) -> O) -> Duration {
         drop(output);
         elapsed
     };
-    inputs.into_iter().map(&mut time).min().unwrap()
+    inputs.map(&mut time).min().unwrap()
 }
 
 /// Inverted residual blocks in the proportions of MobileNetV2, and a last tensor that makes up `len` values.

@@ -118,9 +118,7 @@ pub(crate) fn select(
             if own[number].is_some() || counts[number] >= floors[number] {
                 continue;
             }
-            let mut best = Vec::new();
-            push_above(tensor.offset, &values[tensor.range()], weights[number], 1, &mut best);
-            keep_top(&mut best, floors[number]);
+            let best = top_of(tensor.offset, &values[tensor.range()], weights[number], floors[number]);
             // A tensor with few values other than zero has a lower floor.
             floors[number] = best.len();
             if counts[number] < best.len() {
@@ -156,16 +154,8 @@ fn candidates(
     count: usize,
 ) -> Result<Vec<Candidate>, EncodeError> {
     let sampled = layout.len() >= SAMPLE_MIN;
-    let mut sample = if sampled { sample(layout, source, weights) } else { Vec::new() };
-    // Four standard deviations beyond the expected rank leave out too much only if like lies by like; then go deeper.
-    let expected = count as f64 / SAMPLE_RUNS as f64;
-    let mut rank = (expected + 4.0 * expected.sqrt()) as usize + SAMPLE_RUN;
-    let mut cut_of = |rank: usize| match sample.len() {
-        len if len <= rank => 1,
-        _ => (*sample.select_nth_unstable_by(rank, |a, b| b.cmp(a)).1).max(1),
-    };
-    let mut cut = cut_of(rank);
-
+    let mut cuts = Cuts::new(if sampled { sample(layout, source, weights) } else { Vec::new() }, count);
+    let mut cut = cuts.next();
     let mut found = Vec::with_capacity(layout.len().min(if sampled { 2 * count } else { usize::MAX }));
     for (number, (tensor, &weight)) in layout.tensors().iter().zip(weights).enumerate() {
         for start in tensor.range().step_by(CHUNK) {
@@ -177,14 +167,57 @@ fn candidates(
         return Err(value_error(layout, source.values()));
     }
     while found.len() < count && cut > 1 {
-        rank *= 4;
-        cut = cut_of(rank);
+        cut = cuts.next();
         found.clear();
         for (tensor, &weight) in layout.tensors().iter().zip(weights) {
             push_above(tensor.offset, &source.values()[tensor.range()], weight, cut, &mut found);
         }
     }
     Ok(found)
+}
+
+/// The `count` highest scores of a tensor (if there are so many above zero), in order of index.
+fn top_of(offset: usize, values: &[f32], weight: f32, count: usize) -> Vec<Candidate> {
+    let mut sample = Vec::new();
+    if values.len() >= SAMPLE_MIN {
+        let runs = values.chunks(SAMPLE_RUN).step_by(SAMPLE_RUNS).flatten();
+        sample.extend(runs.map(|&value| score_of(value, weight)));
+    }
+    let mut cuts = Cuts::new(sample, count);
+    let mut found = Vec::new();
+    loop {
+        let cut = cuts.next();
+        push_above(offset, values, weight, cut, &mut found);
+        if found.len() >= count || cut == 1 {
+            keep_top(&mut found, count);
+            return found;
+        }
+        found.clear();
+    }
+}
+
+/// Scores that probably are below the `count` highest, the first one as high as it may be, the last one 1.
+struct Cuts {
+    sample: Vec<u32>,
+    rank: usize,
+}
+
+impl Cuts {
+    fn new(sample: Vec<u32>, count: usize) -> Self {
+        // Four standard deviations beyond the expected rank leave out too much only if like lies by like; then go deeper.
+        let expected = count as f64 / SAMPLE_RUNS as f64;
+        Self { sample, rank: (expected + 4.0 * expected.sqrt()) as usize + SAMPLE_RUN }
+    }
+
+    fn next(&mut self) -> u32 {
+        let rank = self.rank;
+        self.rank *= 4;
+        if rank >= self.sample.len() {
+            return 1;
+        }
+        let (_, &mut cut, _) = self.sample.select_nth_unstable_by(rank, |a, b| b.cmp(a));
+        cut.max(1)
+    }
 }
 
 /// Scores of every so many runs of values.

@@ -38,7 +38,7 @@ fn laplace(len: usize) -> Vec<f32> {
 fn account(layout: &Layout, values: &[f32], density: f32, value_bits: u8) -> Account {
     let settings = Settings { density, floor: density / 10.0, value_bits, ..Settings::default() };
     let encoded = Sparse::new(ID, &settings).unwrap().encode(layout, values).unwrap();
-    Account { values: layout.len(), entries: encoded.entries.len(), bytes: encoded.payload.len() }
+    Account::of(layout, &encoded.entries, encoded.payload.len())
 }
 
 #[test]
