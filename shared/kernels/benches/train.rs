@@ -1,8 +1,9 @@
-//! Training speed of the MobileNetV2 feature extractor, kernels only: forward, backward, plain SGD.
+//! Speed of the MobileNetV2 feature extractor, kernels only: training (forward, backward, plain SGD) and inference.
 //!
-//! `cargo bench -p kernels` prints `figure kernels/train/w1.0@96b8 VALUE img/s` and the like, the fastest of several
-//! steps on two threads (`--threads N`). `--test` runs tiny inputs once. `--only NAME` picks one configuration, `--kind train|train_frozen|infer` one use. `--cpu`
-//! counts the processor time of one thread instead of elapsed time (Linux), for a machine that others use.
+//! `cargo bench -p kernels` prints `figure kernels/train/w1.0@96b8 VALUE img/s` and the like, the median of several
+//! steps on two threads (`--threads N`), and the peak memory of the process so far (Linux). `--test` runs tiny inputs
+//! once. `--only NAME` picks one configuration, `--kind train|train_frozen|infer` one use. `--cpu` counts the processor
+//! time of one thread instead of elapsed time (Linux) and prints the fastest, for a machine that others use.
 
 use kernels::block::{self, Block, Layer, LayerGradients, Weights};
 use kernels::pointwise::{self, Pointwise};
@@ -222,34 +223,38 @@ fn clock(cpu: bool, start: Instant) -> Duration {
     }
 }
 
-/// The fastest of the runs that fit the time, after two to warm up. Processor time is too coarse for a single run.
-fn fastest(test: bool, cpu: bool, mut work: impl FnMut()) -> Duration {
+/// Typical time of `work` after three runs to warm up: the median of at least ten and at most four seconds of them.
+/// Processor time is too coarse for a single run: the fastest of several samples of 200 ms.
+fn typical(test: bool, cpu: bool, mut work: impl FnMut()) -> Duration {
     let start = Instant::now();
     if test {
         work();
         return start.elapsed();
     }
-    let (sample, limit) = if cpu { (Duration::from_millis(200), 5) } else { (Duration::ZERO, 8) };
-    work();
-    work();
-    let mut best = Duration::MAX;
-    for i in 0.. {
+    let (sample, enough) = if cpu { (Duration::from_millis(200), 4) } else { (Duration::ZERO, 10) };
+    (0..3).for_each(|_| work());
+    let mut samples = Vec::new();
+    while samples.len() < enough || start.elapsed() < Duration::from_secs(4) {
         let before = clock(cpu, start);
         let mut runs = 0;
-        let spent = loop {
+        samples.push(loop {
             work();
             runs += 1;
             let spent = clock(cpu, start) - before;
             if spent >= sample {
-                break spent;
+                break spent / runs;
             }
-        };
-        best = best.min(spent / runs);
-        if i >= 3 && start.elapsed() > Duration::from_secs(limit) || i >= 60 {
-            break;
-        }
+        });
     }
-    best
+    samples.sort_unstable();
+    samples[if cpu { 0 } else { samples.len() / 2 }]
+}
+
+/// Peak memory of this process in MiB, where the system tells.
+fn peak_memory() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? / 1024.0)
 }
 
 #[expect(clippy::print_stdout, reason = "a benchmark's figures go to standard output")]
@@ -274,8 +279,11 @@ fn main() {
             if after("--kind").is_some_and(|only| only != kind) {
                 return;
             }
-            let time = pool.install(|| fastest(test, cpu, || work(&mut network)));
+            let time = pool.install(|| typical(test, cpu, || work(&mut network)));
             println!("figure kernels/{kind}/{name} {:.1} img/s", batch as f64 / time.as_secs_f64());
+            if let Some(memory) = peak_memory() {
+                println!("figure kernels/rss/{kind}/{name} {memory:.1} MiB");
+            }
         };
         report("train", &mut |n| n.step(map, &image, true));
         report("train_frozen", &mut |n| n.step(map, &image, false));

@@ -81,7 +81,7 @@ pub(crate) unsafe fn multiply<S: Simd, E: Epilogue, const TRANSPOSED: bool>(
         let rest = vectors - v;
         // SAFETY: v < vectors, so each strip lies inside Right and C; the rest is forwarded.
         unsafe {
-            v += if S::LANES == 16 {
+            v += if S::REGISTERS == 32 {
                 match rest {
                     1 => strip::<S, E, 12, 1, TRANSPOSED>(size, left, right, spare, v, epilogue),
                     2 => strip::<S, E, 12, 2, TRANSPOSED>(size, left, right, spare, v, epilogue),

@@ -18,6 +18,7 @@
 
 pub mod block;
 mod buffer;
+mod denormal;
 mod depthwise;
 mod error;
 mod gemm;

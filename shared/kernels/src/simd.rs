@@ -7,6 +7,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use std::cell::Cell;
@@ -16,6 +18,8 @@ use std::sync::OnceLock;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
 
 /// Channels are padded to this many values wherever the layout is ours; every vector width divides it.
@@ -37,6 +41,8 @@ pub(crate) trait Simd: Copy + 'static {
     type V: Copy;
     /// Values per register.
     const LANES: usize;
+    /// Registers there are.
+    const REGISTERS: usize;
     unsafe fn zero() -> Self::V;
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
@@ -118,6 +124,8 @@ pub enum Isa {
     Avx512,
     /// 8 lanes with fused multiply-add, 16 registers.
     Avx2,
+    /// 4 lanes, 32 registers: every 64-bit ARM.
+    Neon,
     /// Plain Rust arrays of 8, what the compiler makes of them on the target's baseline.
     Portable,
 }
@@ -138,6 +146,8 @@ impl Isa {
                 found.push(Self::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        found.push(Self::Neon);
         found.push(Self::Portable);
         found
     }
@@ -147,6 +157,7 @@ impl Isa {
         match self {
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
+            Self::Neon => "neon",
             Self::Portable => "portable",
         }
     }

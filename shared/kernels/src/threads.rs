@@ -4,6 +4,9 @@
 //! A pass entered from outside a pool pays for the hand-over each time: run a training step inside
 //! `ThreadPool::install`.
 
+use crate::denormal::Flush;
+#[cfg(target_arch = "aarch64")]
+use crate::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Isa, Portable, Simd};
@@ -81,6 +84,7 @@ unsafe fn fork<P: Pass>(split: Split, pass: &P, isa: Isa, from: usize, to: usize
 /// # Safety
 /// As for [`Pass::run`]; `isa` is available.
 unsafe fn enter<P: Pass>(pass: &P, isa: Isa, part: usize, units: Range<usize>) {
+    let _flush = Flush::new();
     // SAFETY: `Isa::current` only returns what `Isa::available` detected.
     unsafe {
         match isa {
@@ -88,6 +92,8 @@ unsafe fn enter<P: Pass>(pass: &P, isa: Isa, part: usize, units: Range<usize>) {
             Isa::Avx512 => run_avx512(pass, part, units),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => run_avx2(pass, part, units),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => pass.run::<Neon>(part, units),
             _ => pass.run::<Portable>(part, units),
         }
     }

@@ -113,6 +113,28 @@ fn nan_stays_visible() {
 }
 
 #[test]
+fn denormals_count_as_zero_and_only_within_an_op() {
+    let norm = Norm {
+        gamma: &[1.0; 4],
+        beta: &[0.0; 4],
+        statistics: Statistics::Fixed { mean: &[0.0; 4], var: &[0.0; 4] },
+        epsilon: 1e-20,
+    };
+    let before = crate::denormal::control();
+    everywhere(|isa| {
+        // 1e-20 * 1e-20 is denormal, and would be 1e-30 after a division by 1e-10.
+        let op = Pointwise { weight: &[1e-20; 16], norm, activate: false };
+        let output = pointwise::forward(map(1, 3, 3), &[1e-20; 36], &op, false).unwrap().output;
+        if !cfg!(miri) {
+            assert!(output.iter().all(|v| *v == 0.0), "{}: {output:?}", isa.name());
+        }
+    });
+    assert_eq!(crate::denormal::control() & !0x3f, before & !0x3f, "the flags are as they were");
+    let denormal = std::hint::black_box(f32::MIN_POSITIVE) * std::hint::black_box(0.5);
+    assert!(denormal > 0.0);
+}
+
+#[test]
 fn bad_arguments_are_refused() {
     let norm = Norm { gamma: &[1.0; 4], beta: &[0.0; 4], statistics: Statistics::Batch, epsilon: EPSILON };
     let pointwise = |m: Map, x: &[f32], weight: &[f32]| {
