@@ -15,7 +15,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use codec::account::Account;
+use codec::account::{Account, entropy};
 use codec::residual::{Feedback, Lineage, Residual};
 use codec::snapshot::{decode_snapshot, encode_snapshot};
 use codec::{Settings, build, decode_update};
@@ -156,7 +156,11 @@ fn update(name: &str, layout: &Arc<Layout>, values: &[f32], codec: &str, setting
     println!("figure {name}/ratio {:.1} x", account.ratio());
     match name.split_once('@').unwrap().0 {
         "codec/public4" => {
-            println!("figure {name}/over_entropy {:.4} x", account.bits_per_entry() / account.value_entropy);
+            // No mask is sent, but zeros are.
+            let sent = codec.entries_max(layout) as u64;
+            let zeros = entropy(&[entries as u64, sent - entries as u64]) * sent as f64;
+            let limit = zeros + value_entropy * entries as f64;
+            println!("figure {name}/over_entropy {:.4} x", 8.0 * bytes as f64 / limit);
         }
         sparse if sparse.ends_with(['2', '3', 'y']) => {
             println!("figure {name}/over_entropy {:.4} x", account.over_entropy());
