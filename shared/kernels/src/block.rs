@@ -17,6 +17,7 @@ use crate::depthwise::{Geometry, forward::convolve};
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::{Moments, Norm, NormGradients, NormMap, apply};
+use crate::plan::fused::Fused;
 use crate::rows::forward::{Finish, product};
 use crate::rows::source::Source;
 use crate::threads::Output;
@@ -45,6 +46,12 @@ pub struct Block<'a> {
     pub activate_output: bool,
     /// Adds the input; needs stride 1 and equal widths.
     pub residual: bool,
+}
+
+impl<'a> Block<'a> {
+    fn layers(&self) -> impl Iterator<Item = Layer<'a>> {
+        self.expand.into_iter().chain([self.depthwise, self.project])
+    }
 }
 
 /// What [`forward`] returns.
@@ -156,13 +163,20 @@ impl Sizes {
     }
 }
 
-/// Runs `block` on `x`, `[batch, height, width, inputs]`. Nothing is kept unless `save`.
+/// Runs `block` on `x`, `[batch, height, width, inputs]`. Nothing is kept unless `save`; then, with fixed statistics, the
+/// hidden maps never leave the cache (see [`crate::plan`]): a frozen block in front of trained ones costs little.
 ///
 /// # Errors
 /// When lengths disagree, a dimension is zero, the stride is not 1 or 2, or a residual does not fit.
 pub fn forward(map: Map, x: &[f32], block: &Block<'_>, save: bool) -> Result<Forward, Error> {
     let sizes = Sizes::of(map, x, block)?;
     let (rows, out_rows) = (sizes.rows(), sizes.out_rows());
+    if !save && !block.layers().any(|layer| layer.norm.live()) {
+        let mut output = Fresh::new(out_rows * sizes.outputs);
+        Fused::new(sizes.inputs, block)?.run(map, x, block.residual.then_some(x), output.output());
+        // SAFETY: the fused passes wrote every value.
+        return Ok(Forward { output: unsafe { output.finish() }, moments: vec![], saved: None });
+    }
 
     let expand = block.expand.map(|layer| {
         let panels = Panels::transposed(layer.weight, sizes.inputs, sizes.hidden);

@@ -4,7 +4,7 @@
 //! second never: a block is computed a few rows at a time, its hidden maps never leave the second-level cache, and those
 //! few rows are also what is divided between threads, so that a single image keeps all of them busy.
 
-mod fused;
+pub(crate) mod fused;
 
 use crate::block::Block;
 use crate::buffer::Buffer;

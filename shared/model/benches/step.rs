@@ -1,6 +1,6 @@
 //! What a training step costs, and which part of it: `cargo bench -p model --bench step [-- PRESET...]`.
 //!
-//! Procedural scenes as images, two threads, medians; each result is one line `figure NAME VALUE UNIT`. `--test` runs a
+//! Procedural scenes as images, two threads (`--cpu`: processor time of one), medians; each result is one line `figure NAME VALUE UNIT`. `--test` runs a
 //! tiny detector once.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -26,6 +26,26 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 const THREADS: usize = 2;
+
+/// A moment in elapsed time or, with `--cpu`, in processor time of this thread (Linux): for a machine that others use.
+struct Clock(Instant, Option<Duration>);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now(), std::env::args().any(|arg| arg == "--cpu").then(processor_time))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.1.map_or_else(|| self.0.elapsed(), |before| processor_time() - before)
+    }
+}
+
+fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|n| n.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("--cpu needs Linux"))
+}
+
 /// Steps per measurement; the first three are not counted.
 const STEPS: usize = 15;
 const WARM_UP: usize = 3;
@@ -63,6 +83,7 @@ fn median(mut times: Vec<Duration>) -> f64 {
 
 fn main() -> anyhow::Result<()> {
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let threads = if std::env::args().any(|arg| arg == "--cpu") { 1 } else { THREADS };
     if std::env::args().any(|arg| arg == "--test") {
         return pool(THREADS)?.install(|| measure("nano96@32", 2, 1));
     }
@@ -70,7 +91,7 @@ fn main() -> anyhow::Result<()> {
         if named.is_empty()
             || named.iter().any(|name| *name == preset || *name == format!("{preset}b{batch}"))
         {
-            pool(THREADS)?.install(|| measure(preset, batch, STEPS))?;
+            pool(threads)?.install(|| measure(preset, batch, STEPS))?;
         }
     }
     Ok(())
@@ -109,7 +130,7 @@ fn measure(preset: &str, batch: usize, steps: usize) -> anyhow::Result<()> {
         )?;
         let mut times = Vec::new();
         for _ in 0..steps {
-            let start = Instant::now();
+            let start = Clock::start();
             fit.epoch()?;
             times.push(start.elapsed());
         }
@@ -146,10 +167,10 @@ fn parts(
     let looking = Inference::new(architecture, values, &device)?;
     let mut times: [Vec<Duration>; 5] = Default::default();
     for _ in 0..steps {
-        let mut start = Instant::now();
+        let mut start = Clock::start();
         let mut lap = |part: usize| {
             times[part].push(start.elapsed());
-            start = Instant::now();
+            start = Clock::start();
         };
         let mut drawn = examples.batch(&all, &AugmentSpec::default(), false, &mut rng)?;
         lap(0);
@@ -163,7 +184,7 @@ fn parts(
         weights.add_gradients(&mut back.gradients, &mut sums);
         lap(3);
         let drawn = examples.batch(&all, &AugmentSpec::none(), false, &mut rng)?;
-        start = Instant::now();
+        start = Clock::start();
         detect(architecture, &looking, drawn.pixels, &DetectConfig::default())?;
         times[4].push(start.elapsed());
     }

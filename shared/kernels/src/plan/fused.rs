@@ -42,7 +42,7 @@ enum Enter {
 
 /// A block with folded and packed weights.
 #[derive(Debug)]
-pub(super) struct Fused {
+pub(crate) struct Fused {
     inputs: usize,
     hidden: usize,
     outputs: usize,
@@ -56,7 +56,7 @@ pub(super) struct Fused {
 }
 
 impl Fused {
-    pub(super) fn new(inputs: usize, block: &Block<'_>) -> Result<Self, Error> {
+    pub(crate) fn new(inputs: usize, block: &Block<'_>) -> Result<Self, Error> {
         if !(1..=2).contains(&block.stride) {
             return Err(Error::Stride { found: block.stride });
         }
@@ -98,16 +98,16 @@ impl Fused {
         })
     }
 
-    pub(super) fn stride(&self) -> usize {
+    pub(crate) fn stride(&self) -> usize {
         self.stride
     }
 
-    pub(super) fn hidden(&self) -> usize {
+    pub(crate) fn hidden(&self) -> usize {
         self.hidden
     }
 
     /// Whether nothing stands before the depthwise convolution.
-    pub(super) fn begins_depthwise(&self) -> bool {
+    pub(crate) fn begins_depthwise(&self) -> bool {
         matches!(self.enter, Enter::Plain)
     }
 
@@ -118,7 +118,7 @@ impl Fused {
     }
 
     /// The hidden map for an input of `from`.
-    pub(super) fn hidden_map(&self, from: Map) -> Map {
+    pub(crate) fn hidden_map(&self, from: Map) -> Map {
         if matches!(self.enter, Enter::Stem(_)) { from.strided(2) } else { from }
     }
 
@@ -131,7 +131,7 @@ impl Fused {
     }
 
     /// Writes every value of `out`; `x` is `[from, inputs]`.
-    pub(super) fn run(&self, from: Map, x: &[f32], plus: Option<&[f32]>, out: Output<'_>) {
+    pub(crate) fn run(&self, from: Map, x: &[f32], plus: Option<&[f32]>, out: Output<'_>) {
         let map = self.hidden_map(from);
         let to = map.strided(self.stride);
         assert_eq!(x.len(), from.pixels() * self.inputs, "input fits the map");
