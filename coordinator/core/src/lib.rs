@@ -27,6 +27,7 @@ pub mod report;
 mod roster;
 pub mod select;
 pub mod server_opt;
+mod shares;
 #[cfg(test)]
 mod tests;
 

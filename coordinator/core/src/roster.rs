@@ -12,10 +12,18 @@ use crate::config::class_name_rule;
 /// The clients with an open session.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    /// Class names each client annotates.
-    sessions: BTreeMap<ClientId, Vec<String>>,
+    sessions: BTreeMap<ClientId, Session>,
     /// How many connected clients annotate a class.
     classes: BTreeMap<String, usize>,
+}
+
+/// What a connected client has.
+#[derive(Debug)]
+struct Session {
+    /// Class names it annotates.
+    classes: Vec<String>,
+    /// Training images.
+    examples: u32,
 }
 
 /// Why a client cannot take part.
@@ -46,14 +54,15 @@ impl Roster {
                 None => _ = self.classes.insert(class.clone(), 1),
             }
         }
-        self.sessions.insert(client.clone(), hello.classes.clone());
+        let session = Session { classes: hello.classes.clone(), examples: hello.examples };
+        self.sessions.insert(client.clone(), session);
         Ok(())
     }
 
     /// Ends a session; whether there was one.
     pub(crate) fn leave(&mut self, client: &ClientId) -> bool {
-        let Some(classes) = self.sessions.remove(client) else { return false };
-        for class in classes {
+        let Some(session) = self.sessions.remove(client) else { return false };
+        for class in session.classes {
             if let Some(count) = self.classes.get_mut(&class) {
                 *count -= 1;
                 if *count == 0 {
@@ -115,6 +124,11 @@ impl Roster {
     /// Whether the client has a session.
     pub(crate) fn holds(&self, client: &ClientId) -> bool {
         self.sessions.contains_key(client)
+    }
+
+    /// Training images of a client; 0 when it is not connected.
+    pub(crate) fn examples(&self, client: &ClientId) -> u32 {
+        self.sessions.get(client).map_or(0, |session| session.examples)
     }
 
     /// Connected clients, in order of name.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use params::Share;
 use protocol::evaluation::CentralScore;
-use protocol::id::{ClientId, Version};
+use protocol::id::ClientId;
 use protocol::message::ToClient;
 use protocol::time::Timestamp;
 
@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::journal::Record;
 use crate::published::Published;
 use crate::report::RoundReport;
+use crate::shares::{Asked, divide};
 
 #[derive(Debug)]
 pub(crate) struct Closing {
@@ -66,7 +67,12 @@ impl Closing {
             .filter(|(_, presence)| *presence == Presence::Present)
             .map(|(client, _)| client.clone())
             .collect();
-        let shares = shares(&attendance, published.version);
+        let asked = |(client, presence): (&ClientId, Presence)| Asked {
+            client: client.clone(),
+            present: presence == Presence::Present,
+            images: cx.roster.examples(client),
+        };
+        let shares = divide(attendance.iter().map(asked).collect(), published.version);
         let stage = Stage::Evaluating { attendance, shares, deadline, evaluations };
         let mut closing = Box::new(Self { published, report, opened, stage });
         out.extend(present.iter().filter_map(|client| closing.ask(client)));
@@ -268,19 +274,4 @@ impl Closing {
             _ => Some((*deadline, "time limit of the evaluation")),
         }
     }
-}
-
-/// Divides the channels among those asked: of few devices each channel hears one, of many at least two. Those present come
-/// first, so that no channel depends on somebody who is gone. Shares rotate with the version.
-fn shares(attendance: &Attendance, version: Version) -> BTreeMap<ClientId, Share> {
-    let of = match attendance.asked() {
-        asked @ 0..=8 => asked.clamp(1, 4),
-        asked => (asked / 2).min(Share::OF_MAX.into()),
-    };
-    let mut asked: Vec<(&ClientId, Presence)> = attendance.iter().collect();
-    asked.sort_by_key(|(_, presence)| *presence != Presence::Present);
-    let turn = version.0 as usize % of;
-    let part = |place: usize| ((place + turn) % of) as u8;
-    let shared = asked.into_iter().enumerate();
-    shared.map(|(place, (client, _))| (client.clone(), Share::new(part(place), of as u8))).collect()
 }
