@@ -190,7 +190,7 @@ proptest! {
 }
 
 /// Whatever decodes keeps the promises of a decoded update.
-fn check_any(layout: &Layout, bytes: &[u8]) {
+pub(crate) fn check_any(layout: &Layout, bytes: &[u8]) {
     let max_entries = layout.len() / 2;
     match decode_update(layout, max_entries, bytes) {
         Ok(entries) => {

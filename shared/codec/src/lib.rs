@@ -180,12 +180,23 @@ pub fn decode_update(
     }
 }
 
+/// The mask of a round: what [`Settings::mask`] has to be.
+pub fn round_mask(run: u64, round: u32) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&run.to_le_bytes()), &round.to_le_bytes())
+}
+
 /// The mask of an update by codec `public`, which has to be the one of its round; `None` for any other payload.
 pub fn mask_of(payload: &[u8]) -> Option<u32> {
+    payload.first().filter(|&&id| id == public::ID)?;
     let mut reader = frame::open(payload).ok()?;
-    (reader.u8().ok()? == public::ID).then_some(())?;
+    reader.u8().ok()?;
     reader.varint().ok()?;
     reader.array().ok().map(u32::from_le_bytes)
+}
+
+/// `body` with its checksum: a message as decoders take them. For tests of decoders; encoders write theirs themselves.
+pub fn sealed(body: &[u8]) -> Vec<u8> {
+    frame::seal(body.to_vec())
 }
 
 /// Largest magnitude of a value to encode, 2^80: with it no level, and no sum of a few updates, can overflow.
@@ -220,3 +231,5 @@ fn value_error(layout: &Layout, values: &[f32]) -> EncodeError {
 
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod mutations;

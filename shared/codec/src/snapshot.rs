@@ -81,6 +81,10 @@ pub fn decode_snapshot(
             let tick = packing.least.checked_add_unsigned(above);
             ticks.push(tick.ok_or_else(|| stream.error(Rule::Form { what: "a tick" }))?);
         }
+        // There is one way to write a tensor, so that equal versions have equal bytes.
+        if Packing::of(&ticks[tensor.range()]) != *packing {
+            return Err(stream.error(Rule::Form { what: "the packing of a tensor" }));
+        }
     }
     stream.end()?;
     let model = Grid::from_exponents(shared_layout, exponents)
@@ -102,7 +106,7 @@ fn read_statistics(reader: &mut Reader<'_>, count: usize) -> Result<Vec<f32>, De
 }
 
 /// How the ticks of a tensor are packed: each as its distance to the least one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Packing {
     least: i32,
     /// Bits per tick, 0 to 32.

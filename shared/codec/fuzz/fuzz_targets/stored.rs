@@ -1,0 +1,29 @@
+//! Any bytes as a snapshot, a stored residual or a statistics report: refused, or written again as the same bytes.
+#![no_main]
+
+use std::sync::Arc;
+
+use codec::residual::{Lineage, Residual};
+use codec::snapshot::{decode_snapshot, encode_snapshot};
+use codec::statistics::{Report, StatisticsLayout};
+use libfuzzer_sys::fuzz_target;
+use params::{Digest, Layout, Scope, TensorSpec};
+
+fn layout(names: [&str; 2], scope: Scope) -> Layout {
+    let spec = |name: &str| TensorSpec { name: name.into(), shape: vec![6], scope };
+    Layout::new(names.map(spec).to_vec()).expect("a layout")
+}
+
+fuzz_target!(|body: &[u8]| {
+    let bytes = codec::sealed(body);
+    let shared = Arc::new(layout(["a", "b"], Scope::Shared));
+    if let Ok((model, statistics)) = decode_snapshot(&shared, 2, &bytes) {
+        assert_eq!(encode_snapshot(&model, &statistics), bytes);
+    }
+    let lineage = Lineage { run: 1, layout: Digest([0; 32]) };
+    if let Ok(residual) = Residual::decode(&bytes, lineage, 12) {
+        assert_eq!(residual.encode(), bytes);
+    }
+    let statistics = StatisticsLayout::new(&layout(["n.mean", "n.var"], Scope::Statistic)).expect("pairs");
+    let _ = Report::decode(&statistics, &bytes);
+});
