@@ -74,8 +74,8 @@ pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Erro
 
 /// An update of random values as long as the plan's codec makes it.
 fn update_bytes(layout: &Layout, uplink: &UplinkPlan, seed: u64) -> Result<u64, Error> {
-    let UplinkPlan { density, floor, value_bits, .. } = *uplink;
-    let settings = codec::Settings { density, floor, value_bits, ..codec::Settings::default() };
+    let UplinkPlan { density, floor, value_bits, budget_bytes: budget, .. } = *uplink;
+    let settings = codec::Settings { density, floor, value_bits, budget, ..codec::Settings::default() };
     let refuse = |error: String| Error::Usage(error);
     let codec = codec::build(&uplink.codec, &settings).map_err(|error| refuse(error.to_string()))?;
     let mut rng = stream(seed, None, None, Purpose::World);

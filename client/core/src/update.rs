@@ -10,10 +10,15 @@ use protocol::message::UpdateHeader;
 use protocol::plan::{RoundPlan, UplinkPlan};
 use protocol::train::TrainOutcome;
 
-/// The codec a plan asks for.
+/// The codec a plan asks for, in any round.
 pub(crate) fn codec_of(plan: &UplinkPlan) -> Result<Box<dyn Codec>, SettingsError> {
-    let &UplinkPlan { density, floor, value_bits, .. } = plan;
-    codec::build(&plan.codec, &Settings { density, floor, value_bits, ..Settings::default() })
+    codec_with(plan, 0)
+}
+
+/// The codec a plan asks for in the round with this mask.
+fn codec_with(plan: &UplinkPlan, mask: u32) -> Result<Box<dyn Codec>, SettingsError> {
+    let &UplinkPlan { density, floor, value_bits, budget_bytes: budget, .. } = plan;
+    codec::build(&plan.codec, &Settings { density, floor, value_bits, budget, mask, ..Settings::default() })
 }
 
 /// What a residual of this run and layout belongs to.
@@ -34,7 +39,8 @@ pub(crate) fn prepare(
     let trained = &outcome.model.shared;
     let delta: Vec<f32> = trained.iter().zip(base).map(|(trained, base)| trained - base).collect();
     let feedback = Feedback { decay: plan.uplink.residual_decay.clamp(0.0, 1.0), guard: None };
-    let pending = residual.prepare(&*codec_of(&plan.uplink)?, shared, delta, feedback)?;
+    let codec = codec_with(&plan.uplink, codec::round_mask(run.0, plan.round.0))?;
+    let pending = residual.prepare(&*codec, shared, delta, feedback)?;
     let header = UpdateHeader {
         run,
         round: plan.round,

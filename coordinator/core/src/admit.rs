@@ -110,6 +110,12 @@ pub fn admit(
     }
     let Some(open) = &admission.open else { return Err(Refusal::Late { round: header.round }) };
     match codec::decode_update(&open.layout, open.entries_max, &payload) {
+        Ok(_)
+            if codec::mask_of(&payload)
+                .is_some_and(|mask| mask != codec::round_mask(header.run.0, header.round.0)) =>
+        {
+            malformed("the update is made with the mask of another round".into())
+        }
         Ok(entries) => Ok(Admitted { digest, entries, payload: payload.into() }),
         Err(error) => malformed(error.to_string()),
     }

@@ -84,8 +84,8 @@ impl RunConfig {
         let combine = combine::build(&settings.combine)?.into();
         let select = select::build(&settings.select)?.into();
         let server_optimiser = server_opt::build(&settings.server_optimiser)?.into();
-        let UplinkPlan { density, floor, value_bits, .. } = settings.uplink;
-        let uplink = codec::Settings { density, floor, value_bits, ..codec::Settings::default() };
+        let UplinkPlan { density, floor, value_bits, budget_bytes: budget, .. } = settings.uplink;
+        let uplink = codec::Settings { density, floor, value_bits, budget, ..codec::Settings::default() };
         let codec = codec::build(&settings.uplink.codec, &uplink)?.into();
         let run = run_id(&settings);
         Ok(Self { settings, run, combine, select, server_optimiser, codec })

@@ -147,12 +147,22 @@ pub struct UplinkPlan {
     pub residual_decay: f32,
     /// Bits per value, sign included.
     pub value_bits: u8,
+    /// Most bytes of an update, from which the codec chooses what is sent instead of from `density`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_bytes: Option<u32>,
 }
 
 impl Default for UplinkPlan {
     /// 1.6 % of the values in 2 bits each, 1 % from every tensor at least, residual decayed by 0.9: with `light` training
     /// about 1/270 of dense f32.
     fn default() -> Self {
-        Self { codec: "sparse".into(), density: 0.016, floor: 0.01, residual_decay: 0.9, value_bits: 2 }
+        Self {
+            codec: "sparse".into(),
+            density: 0.016,
+            floor: 0.01,
+            residual_decay: 0.9,
+            value_bits: 2,
+            budget_bytes: None,
+        }
     }
 }

@@ -148,6 +148,7 @@ fn uplink_plan(plan: &UplinkPlan) -> proto::UplinkPlan {
         floor: plan.floor,
         residual_decay: plan.residual_decay,
         value_bits: u32::from(plan.value_bits),
+        budget_bytes: plan.budget_bytes,
     }
 }
 

@@ -83,6 +83,7 @@ pub(crate) fn plan(round: u32, version: u32) -> RoundPlan {
             floor: 0.0,
             residual_decay: 1.0,
             value_bits: 3,
+            budget_bytes: None,
         },
         personalise: "head".into(),
     }

@@ -41,6 +41,7 @@ fn settings_out_of_range_are_refused_in_one_line() {
         ("train = { ema_decay = 1.0 }", "train.ema_decay is 1"),
         ("uplink = { density = 0.0 }", "floor"),
         ("uplink = { residual_decay = 1.5 }", "uplink.residual_decay is 1.5"),
+        ("uplink = { budget_bytes = 63 }", "uplink: budget is 63, outside 64 bytes or more"),
         ("uplink = { value_bits = 0 }", "uplink: value bits is 0, outside 1 to 8"),
         ("uplink = { codec = \"zip\" }", "uplink: codec \"zip\" is not known; there are sparse"),
     ] {

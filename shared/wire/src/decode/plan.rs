@@ -41,6 +41,7 @@ pub(super) fn uplink(message: proto::UplinkPlan) -> Result<UplinkPlan, DecodeErr
         floor: share("uplink.floor", message.floor)?,
         residual_decay: share("uplink.residual_decay", message.residual_decay)?,
         value_bits: field::within("uplink.value_bits", message.value_bits, 1, 32)? as u8,
+        budget_bytes: message.budget_bytes,
     })
 }
 
