@@ -4,11 +4,12 @@
 //! (making a model, scoring) runs beside the loop and comes back as an event; writing to the store is waited for, because
 //! nothing after a journal record may be performed before it is durable.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use coordinator_core::{Admission, Coordinator, Effect, Event};
+use coordinator_core::{Admission, Coordinator, Effect, Event, Record, RoundReport};
 use params::Digest;
 use protocol::id::ClientId;
 use protocol::message::{Receipt, ToClient};
@@ -21,6 +22,7 @@ use tonic::Status;
 use wire::status::CallError;
 
 use crate::learning::Learning;
+use crate::limits::{BATCH_MAX, GROUP_BYTES_MAX};
 use crate::meter::{Meter, Reading};
 use crate::output::Output;
 use crate::snapshots::Snapshots;
@@ -54,6 +56,12 @@ pub(crate) struct Driver {
     pub(crate) uploads: BTreeMap<(ClientId, Digest), Vec<oneshot::Sender<Receipt>>>,
     pub(crate) reported: Reading,
     pub(crate) ended: Option<End>,
+    /// How long clients are waited for at the end.
+    pub(crate) farewell_time: Duration,
+    /// That was done in an earlier start.
+    pub(crate) parted: bool,
+    /// At the end: who has not heard of it, or not said goodbye yet.
+    pub(crate) unheard: Option<BTreeSet<ClientId>>,
 }
 
 impl Driver {
@@ -64,7 +72,10 @@ impl Driver {
         mut inputs: mpsc::Receiver<Input>,
         mut stop: Stop,
     ) -> Result<End, Error> {
-        self.perform_all(first).await?;
+        let mut events = Vec::new();
+        self.perform_all(first, &mut events).await?;
+        // Nobody is connected yet whose loss could be among them.
+        debug_assert!(events.is_empty());
         while self.ended.is_none() {
             let deadline = self.deadline();
             let input = tokio::select! {
@@ -76,7 +87,8 @@ impl Driver {
                 Some(input) = inputs.recv() => input,
                 () = sleep_until(deadline) => Input::Core(Event::Tick),
             };
-            self.take(input).await?;
+            let batch = with_those_behind(input, &mut inputs);
+            self.take(batch).await?;
         }
         let Some(end) = self.ended.clone() else { unreachable!("the loop ends with an end") };
         let end = End { stopped: stop.was_asked(), ..end };
@@ -99,15 +111,18 @@ impl Driver {
         Timestamp::START + self.started.elapsed()
     }
 
-    /// Takes in one input, and whatever follows from it.
-    async fn take(&mut self, input: Input) -> Result<(), Error> {
-        let mut events = VecDeque::from_iter(self.event_of(input)?);
-        while let Some(event) = events.pop_front() {
+    /// Takes in inputs, and whatever follows from them.
+    async fn take(&mut self, inputs: Vec<Input>) -> Result<(), Error> {
+        let mut events = Vec::new();
+        for input in inputs {
+            events.extend(self.event_of(input)?);
+        }
+        while !events.is_empty() {
             let (now, mut effects) = (self.now(), Vec::new());
-            self.core.handle(now, event, &mut effects);
+            events.drain(..).for_each(|event| self.core.handle(now, event, &mut effects));
             // Before the effects: an upload that answers an instruction must meet the round that gave it.
             self.admission.send_replace(self.core.admission());
-            events.extend(self.perform_all(effects).await?);
+            self.perform_all(effects, &mut events).await?;
             self.output.status(&self.core.status());
         }
         Ok(())
@@ -121,9 +136,15 @@ impl Driver {
                 if let Some(before) = self.sessions.insert(client.clone(), session) {
                     before.end(CallError::Replaced);
                 }
+                if let Some(unheard) = &mut self.unheard {
+                    unheard.insert(client.clone());
+                }
                 Some(Event::Connected { client, hello })
             }
-            Input::Closed { client, session } => {
+            Input::Closed { client, session, goodbye } => {
+                if let Some(unheard) = self.unheard.as_mut().filter(|_| goodbye) {
+                    unheard.remove(&client);
+                }
                 // Only if it has not been replaced.
                 let current = self.sessions.get(&client).is_some_and(|current| current.number() == session);
                 current.then(|| self.sessions.remove(&client)).map(|_| Event::Disconnected { client })
@@ -137,46 +158,73 @@ impl Driver {
         })
     }
 
-    /// Performs effects in order; the events that follow at once.
-    async fn perform_all(&mut self, effects: Vec<Effect>) -> Result<Vec<Event>, Error> {
-        let mut events = Vec::new();
-        let mut effects = effects.into_iter().peekable();
-        while let Some(effect) = effects.next() {
-            if let Effect::Journal(record) = effect {
-                // Records in a row share one append.
-                let mut entries = vec![Entry::Record(record)];
-                while let Some(Effect::Journal(record)) =
-                    effects.next_if(|next| matches!(next, Effect::Journal(_)))
-                {
-                    entries.push(Entry::Record(record));
+    /// Performs effects in order; `events` gets those that follow at once.
+    ///
+    /// What is to be written is collected and written with one append, and what is to be said waits for that: many updates
+    /// that arrive together cost one write to the disk. Nothing is said earlier than in order, and only words are said later.
+    async fn perform_all(&mut self, effects: Vec<Effect>, events: &mut Vec<Event>) -> Result<(), Error> {
+        let mut group = Group::default();
+        for effect in effects {
+            match effect {
+                Effect::Journal(record) => {
+                    if !group.has_room_for(&record) {
+                        self.settle(&mut group, events).await?;
+                    }
+                    group.push(record);
                 }
-                self.append(entries).await?;
-            } else {
-                events.extend(self.perform(effect).await?);
+                Effect::Report(report) => group.report(self.measured(*report)),
+                Effect::Send { .. } | Effect::Receipt { .. } | Effect::Notice(_) => group.words.push(effect),
+                Effect::Publish(published) => {
+                    self.settle(&mut group, events).await?;
+                    let stored = self.publish(published).await?;
+                    group.entries.push(stored);
+                }
+                Effect::Initialise { .. } | Effect::Score { .. } | Effect::Halt { .. } => {
+                    self.settle(&mut group, events).await?;
+                    self.begin(effect);
+                }
             }
         }
-        Ok(events)
+        self.settle(&mut group, events).await
     }
 
-    async fn perform(&mut self, effect: Effect) -> Result<Option<Event>, Error> {
-        match effect {
-            Effect::Journal(record) => self.append(vec![Entry::Record(record)]).await?,
-            Effect::Initialise { spec, seed } => self.initialise(spec, seed),
-            Effect::Publish(published) => self.publish(published).await?,
-            Effect::Send { client, instruction } => return Ok(self.send(client, &instruction)),
-            Effect::Receipt { client, payload, receipt } => {
-                let waiting = self.uploads.remove(&(client, payload)).unwrap_or_default();
-                // One whose connection broke asks again, and gets the same receipt.
-                waiting.into_iter().for_each(|answer| drop(answer.send(receipt.clone())));
+    /// Writes what a group has to write, then says what it has to say.
+    async fn settle(&mut self, group: &mut Group, events: &mut Vec<Event>) -> Result<(), Error> {
+        let Group { entries, words, reported, .. } = std::mem::take(group);
+        if !entries.is_empty() {
+            self.with_store(move |store| {
+                store.append(&entries)?;
+                // Once a round.
+                if reported { store.compact() } else { Ok(()) }
+            })
+            .await?;
+        }
+        for effect in words {
+            match effect {
+                Effect::Send { client, instruction } => events.extend(self.send(client, &instruction)),
+                Effect::Receipt { client, payload, receipt } => {
+                    let waiting = self.uploads.remove(&(client, payload)).unwrap_or_default();
+                    // One whose connection broke asks again, and gets the same receipt.
+                    waiting.into_iter().for_each(|answer| drop(answer.send(receipt.clone())));
+                }
+                Effect::Notice(line) => self.output.notice(&line),
+                Effect::Report(report) => self.output.round(&report)?,
+                other => self.begin(other),
             }
+        }
+        Ok(())
+    }
+
+    /// Begins what goes on beside the loop, or ends it.
+    fn begin(&mut self, effect: Effect) {
+        match effect {
+            Effect::Initialise { spec, seed } => self.initialise(spec, seed),
             Effect::Score { spec, published } => self.score(spec, published),
-            Effect::Report(report) => self.report(*report).await?,
-            Effect::Notice(line) => self.output.notice(&line),
             Effect::Halt { reason, complete } => {
                 self.ended = Some(End { reason, complete, stopped: false });
             }
+            _ => {}
         }
-        Ok(None)
     }
 
     /// Gives an instruction to the client's session. A client that does not take its instructions is as good as gone.
@@ -191,6 +239,9 @@ impl Driver {
         if matches!(instruction, ToClient::Refused { .. }) {
             // The core never took it in.
             self.sessions.remove(&client);
+            if let Some(unheard) = &mut self.unheard {
+                unheard.remove(&client);
+            }
         }
         None
     }
@@ -211,6 +262,51 @@ impl Driver {
             };
             let _ = inputs.send(input).await;
         });
+    }
+}
+
+/// An input and what waits behind it already.
+fn with_those_behind(first: Input, inputs: &mut mpsc::Receiver<Input>) -> Vec<Input> {
+    let mut batch = vec![first];
+    while batch.len() < BATCH_MAX
+        && let Ok(next) = inputs.try_recv()
+    {
+        batch.push(next);
+    }
+    batch
+}
+
+/// What is written together, and what is said afterwards.
+#[derive(Default)]
+struct Group {
+    entries: Vec<Entry>,
+    payload_bytes: usize,
+    /// A round is over.
+    reported: bool,
+    words: Vec<Effect>,
+}
+
+impl Group {
+    fn has_room_for(&self, record: &Record) -> bool {
+        self.payload_bytes == 0 || self.payload_bytes + payload_bytes(record) <= GROUP_BYTES_MAX
+    }
+
+    fn push(&mut self, record: Record) {
+        self.payload_bytes += payload_bytes(&record);
+        self.entries.push(Entry::Record(record));
+    }
+
+    fn report(&mut self, report: RoundReport) {
+        self.entries.push(Entry::Report(Box::new(report.clone())));
+        self.words.push(Effect::Report(Box::new(report)));
+        self.reported = true;
+    }
+}
+
+fn payload_bytes(record: &Record) -> usize {
+    match record {
+        Record::Accepted { payload, .. } => payload.len(),
+        _ => 0,
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Implications {
     pub snapshot_bytes: u64,
     /// Clients reckoned with per round.
     pub clients: u64,
+    /// Updates without which a round publishes nothing.
+    pub min_contributors: u32,
     /// Memory of the coordinator besides scoring, bytes; it does not grow with the number of clients.
     pub memory_bytes: u64,
     /// Space for versions in the state folder, bytes.
@@ -67,6 +69,7 @@ pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Erro
         update_bytes,
         snapshot_bytes,
         clients,
+        min_contributors: config.run.min_contributors(),
         memory_bytes,
         versions_bytes: VERSIONS_MAX as u64 * 8 * values,
     })
@@ -109,6 +112,7 @@ pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
                 "dense_bytes": dense_bytes,
                 "update_bytes": update_bytes,
                 "snapshot_bytes": snapshot_bytes,
+                "min_contributors": found.min_contributors,
                 "uplink_bytes_per_round": clients * update_bytes,
                 "downlink_bytes_per_round": clients * snapshot_bytes,
                 "memory_bytes": found.memory_bytes,
@@ -127,6 +131,7 @@ pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
     line(format!("shared parameters  {} ({} as f32)", found.shared_values, bytes(dense_bytes)));
     line(format!("one update         about {} (1/{ratio:.0} of dense)", bytes(update_bytes)));
     line(format!("one version        {}", bytes(snapshot_bytes)));
+    line(format!("a version            needs {} of {clients} updates", found.min_contributors));
     let (up, down) = (bytes(clients * update_bytes), bytes(clients * snapshot_bytes));
     line(format!("a round            about {up} up, {down} down with {clients} clients"));
     line(format!(

@@ -38,6 +38,10 @@ pub const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(30);
 pub const INSTRUCTIONS_MAX: usize = 32;
 /// Inputs that wait for the driver; beyond, sessions and uploads wait.
 pub const INPUTS_MAX: usize = 1024;
+/// Inputs that are taken in together, so that what they cause is written together.
+pub const BATCH_MAX: usize = 256;
+/// Payload bytes of updates that are written together; a larger one is written alone.
+pub const GROUP_BYTES_MAX: usize = 3 << 20;
 /// Chunks of a download that wait for the connection.
 pub const CHUNKS_MAX: usize = 2;
 /// Memory for uploads under way, KiB; beyond, uploads wait for their turn. Holds the largest update at least once.
@@ -51,7 +55,9 @@ pub const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 pub const SNAPSHOTS_MAX: usize = 2;
 /// Versions kept in the store: should the newest be damaged, the one before it and the journal make it again.
 pub const VERSIONS_MAX: usize = 3;
-/// Time after the end of a run in which clients may fetch the last version.
+/// Shortest journal that is rewritten without what is no longer needed, bytes.
+pub const COMPACTED_BYTES_MIN: u64 = 4 << 20;
+/// Time after the end of a run in which clients may hear of it and fetch the last version.
 pub const FAREWELL_TIME: Duration = Duration::from_secs(60);
 /// Life of the token that is printed at the first start.
 pub const FIRST_TOKEN_TIME: Duration = Duration::from_secs(3600);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use coordinator_core::RunConfig;
 use identity::Authority;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub output: Output,
     /// Counts the bytes of all streams.
     pub meter: Arc<Meter>,
+    /// How long clients are waited for at the end of the run.
+    pub farewell_time: Duration,
 }
 
 /// How clients are known.
@@ -66,7 +69,7 @@ pub async fn run(
     parts: Parts,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<End, Error> {
-    let Parts { store, learning, incoming, security, mut output, meter } = parts;
+    let Parts { store, learning, incoming, security, mut output, meter, farewell_time } = parts;
     learning.knows(&config.settings().preset).map_err(Error::Usage)?;
     let run = config.run();
     let snapshots = Arc::new(Snapshots::default());
@@ -121,11 +124,14 @@ pub async fn run(
         uploads: BTreeMap::new(),
         reported: crate::meter::Reading::default(),
         ended: None,
+        farewell_time,
+        parted: recovered.parted,
+        unheard: None,
     };
     let ended = driver.run(recovered.effects, received, Stop::new(stop)).await;
     // Connections may finish what they are saying; the driver is gone, so they have nothing new to say.
     drop(close);
-    let grace = tokio::time::timeout(std::time::Duration::from_secs(5), server).await;
+    let grace = tokio::time::timeout(Duration::from_secs(5), server).await;
     if !matches!(grace, Ok(Ok(Ok(())))) {
         tracing::debug!("connections were closed before they ended");
     }

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::config::Config;
 use crate::driver::End;
 use crate::learning::Learning;
-use crate::limits::FIRST_TOKEN_TIME;
+use crate::limits::{FAREWELL_TIME, FIRST_TOKEN_TIME};
 use crate::output::Join;
 use crate::run::{Parts, Security, run};
 use crate::state::StateFolder;
@@ -51,7 +51,15 @@ pub async fn serve(
         security
     };
     let meter = Arc::new(Meter::default());
-    let parts = Parts { store: Box::new(store), learning, incoming: tcp(listener), security, output, meter };
+    let parts = Parts {
+        store: Box::new(store),
+        learning,
+        incoming: tcp(listener),
+        security,
+        output,
+        meter,
+        farewell_time: FAREWELL_TIME,
+    };
     run(config.run, parts, stop).await
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
-use coordinator_core::journal::RecordError;
+use coordinator_core::journal::{Compaction, RecordError};
 use coordinator_core::{Record, RoundReport};
 use params::Digest;
 use protocol::id::{ClientId, Round, Version};
@@ -37,6 +37,8 @@ pub enum Entry {
     Report(Box<RoundReport>),
     /// A client has a certificate.
     Enrolled(Enrolled),
+    /// The run has ended, and whoever took part has heard of it, or was waited for long enough.
+    Farewell,
 }
 
 /// A client that may take part.
@@ -145,6 +147,13 @@ pub trait Store: Send {
     /// A blob that is missing or damaged.
     fn get(&self, blob: &Digest) -> Result<Vec<u8>, StoreError>;
 
+    /// Rewrites the journal without what the stored versions make unnecessary, if that is worth the trouble. What a coordinator
+    /// is after a start does not depend on it.
+    ///
+    /// # Errors
+    /// A journal that cannot be read or written; it is then as it was, or takes no more.
+    fn compact(&mut self) -> Result<(), StoreError>;
+
     /// Removes all blobs but these.
     ///
     /// # Errors
@@ -185,6 +194,7 @@ impl Entry {
     const VERSION: u8 = 2;
     const REPORT: u8 = 3;
     const ENROLLED: u8 = 4;
+    const FAREWELL: u8 = 5;
 
     fn encode(&self) -> Vec<u8> {
         let (kind, body) = match self {
@@ -192,6 +202,7 @@ impl Entry {
             Self::Version { version, blob } => (Self::VERSION, json(&(version, blob))),
             Self::Report(report) => (Self::REPORT, json(report)),
             Self::Enrolled(enrolled) => (Self::ENROLLED, json(enrolled)),
+            Self::Farewell => (Self::FAREWELL, Vec::new()),
         };
         let mut bytes = vec![kind];
         bytes.extend_from_slice(&body);
@@ -211,9 +222,27 @@ impl Entry {
             }
             Self::REPORT => serde_json::from_slice(body).map(Self::Report).map_err(text),
             Self::ENROLLED => serde_json::from_slice(body).map(Self::Enrolled).map_err(text),
+            Self::FAREWELL if body.is_empty() => Ok(Self::Farewell),
             kind => Err(format!("kind {kind} is not known")),
         }
     }
+}
+
+/// What remains of a journal: the summary, then everything else that it does not stand for.
+fn compacted(
+    plan: Compaction,
+    entries: impl Iterator<Item = Result<Entry, StoreError>>,
+) -> impl Iterator<Item = Result<Entry, StoreError>> {
+    let (mut to_drop, oldest) = (plan.dropped(), plan.version());
+    let rest = entries.filter(move |entry| match entry {
+        Ok(Entry::Record(_)) if to_drop > 0 => {
+            to_drop -= 1;
+            false
+        }
+        Ok(Entry::Version { version, .. }) => *version >= oldest,
+        _ => true,
+    });
+    plan.into_summary().map(|record| Ok(Entry::Record(record))).into_iter().chain(rest)
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

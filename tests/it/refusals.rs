@@ -265,14 +265,16 @@ async fn updates_that_break_a_rule_do_not_count() {
     assert_eq!(mallory.upload(&header, &payload).await.unwrap(), accepted);
     loop {
         match talk.hear().await.unwrap() {
-            Some(ToClient::Evaluate { version, .. }) => {
-                talk.say(ToCoordinator::Evaluated { version, evaluation: Evaluation::default() }).await;
+            Some(ToClient::Evaluate(plan)) => {
+                let (version, evaluation) = (plan.version, Evaluation::default());
+                talk.say(ToCoordinator::Evaluated { version, evaluation }).await;
             }
             Some(ToClient::Finished { .. }) | None => break,
             Some(_) => {}
         }
     }
-    drop((talk, mallory, stranger));
+    talk.leave().await;
+    drop((mallory, stranger));
     assert!(coordinator.end().await.unwrap().complete);
     assert!(camera.end().await.unwrap().complete);
     let reports = site.reports();

@@ -86,6 +86,16 @@ impl Talk {
         Ok(message?.map(|message| decode::to_client(message).expect("an instruction")))
     }
 
+    /// Says goodbye, and waits until the coordinator has ended the session.
+    ///
+    /// # Panics
+    /// As [`Self::hear`].
+    pub async fn leave(mut self) {
+        let (closed, _) = mpsc::channel(1);
+        self.say = closed;
+        while let Ok(Some(_)) = self.hear().await {}
+    }
+
     /// Waits for the plan of the next round; which run it is in, and of which model.
     ///
     /// # Panics

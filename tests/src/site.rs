@@ -30,6 +30,10 @@ pub struct Site {
     pub network: Network,
 }
 
+/// How long a coordinator waits for clients at the end: long enough for those that are started again, short enough for tests
+/// in which nobody comes.
+const FAREWELL_TIME: Duration = Duration::from_secs(5);
+
 /// A running coordinator.
 pub type Coordinator = Process<Result<End, Error>>;
 /// A running client.
@@ -89,6 +93,7 @@ impl Site {
             security,
             output: Output::to(Box::new(std::io::sink()), true, Some(self.state())),
             meter: Arc::new(Meter::default()),
+            farewell_time: FAREWELL_TIME,
         };
         Process::start(coordinator::run(config, parts, std::future::pending()))
     }

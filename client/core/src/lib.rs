@@ -129,8 +129,8 @@ impl Client {
             }
             Event::Instruction(ToClient::Refused { reason, retry }) => self.refused(now, reason, retry, out),
             Event::Instruction(ToClient::Train(plan)) => self.task(now, Task::Train(Box::new(plan)), out),
-            Event::Instruction(ToClient::Evaluate { round, version, model_digest, share }) => {
-                self.task(now, Task::Evaluate { round, version, model_digest, share }, out);
+            Event::Instruction(ToClient::Evaluate(plan)) => {
+                self.task(now, Task::Evaluate(Box::new(plan)), out)
             }
             Event::Instruction(ToClient::Closed { round }) => self.closed(now, round, out),
             Event::Instruction(ToClient::Finished { version, model_digest }) => {
@@ -257,8 +257,7 @@ impl Client {
         if known.is_none() {
             queue = Queue::default();
         }
-        let habits = known.as_ref().and_then(|known| known.habits.clone());
-        let membership = Membership { run, seed, spec, habits };
+        let membership = Membership { run, seed, spec };
         if known.as_ref() != Some(&membership) {
             out.push(Effect::Persist { name: MEMBERSHIP, bytes: membership.encode() });
         }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use codec::residual::{Lineage, Residual};
 use codec::statistics::{StatisticsLayout, StatisticsLayoutError};
-use params::{Digest, Layout, Scope, Share};
+use params::{Digest, Layout, Scope};
 use protocol::id::{Round, Version};
 use protocol::limits::TEXT_BYTES_MAX;
 use protocol::message::ToCoordinator;
-use protocol::plan::RoundPlan;
+use protocol::plan::{EvaluationPlan, RoundPlan};
 use protocol::time::Timestamp;
 
 use crate::Config;
@@ -28,6 +28,9 @@ use evaluating::Evaluating;
 use fetching::Fetching;
 use training::Training;
 use uploading::Uploading;
+
+/// What the coordinator hears of images that cannot be read: which ones is for the device's owner alone.
+const UNREADABLE: &str = "the device's images cannot be read";
 
 /// A client that is in a run whose model it does not have yet.
 #[derive(Debug)]
@@ -65,7 +68,7 @@ enum Phase {
 #[derive(Clone, Debug)]
 pub(crate) enum Task {
     Train(Box<RoundPlan>),
-    Evaluate { round: Round, version: Version, model_digest: Digest, share: Share },
+    Evaluate(Box<EvaluationPlan>),
     Finish { version: Version, model_digest: Digest, give_up: Timestamp },
 }
 
@@ -73,9 +76,8 @@ impl Task {
     fn version(&self) -> (Version, Digest) {
         match self {
             Self::Train(plan) => (plan.version, plan.model_digest),
-            &Self::Evaluate { version, model_digest, .. } | &Self::Finish { version, model_digest, .. } => {
-                (version, model_digest)
-            }
+            Self::Evaluate(plan) => (plan.version, plan.model_digest),
+            &Self::Finish { version, model_digest, .. } => (version, model_digest),
         }
     }
 

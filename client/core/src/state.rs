@@ -9,7 +9,7 @@ use codec::residual::{Lineage, Pending, Residual};
 use params::{Digest, Layout};
 use protocol::id::{RunId, Version};
 use protocol::message::UpdateHeader;
-use protocol::plan::{ModelSpec, Norm};
+use protocol::plan::ModelSpec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -75,17 +75,6 @@ pub struct Membership {
     pub seed: u64,
     /// Architecture and classes, once known.
     pub spec: Option<ModelSpec>,
-    /// How evaluations treat statistics and personal values: as in the last plan.
-    pub habits: Option<Habits>,
-}
-
-/// What evaluations take over from the last plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Habits {
-    /// Batch-norm statistics.
-    pub norm: Norm,
-    /// Personalisation method.
-    pub personalise: String,
 }
 
 impl Membership {

@@ -9,6 +9,7 @@ use client_core::state::{DEVICE, Device, FinalModel, MODEL, OUTGOING};
 use params::Share;
 use protocol::id::{ClientId, Round};
 use protocol::message::ToCoordinator;
+use protocol::plan::{EvaluationPlan, Norm};
 use tonic::Status;
 
 use super::*;
@@ -55,11 +56,18 @@ impl Camera {
 }
 
 fn evaluate() -> ToClient {
-    ToClient::Evaluate { round: Round(1), version: Version(0), model_digest: digest(), share: Share::ALL }
+    ToClient::Evaluate(EvaluationPlan {
+        round: Round(1),
+        version: Version(0),
+        model_digest: digest(),
+        share: Share::ALL,
+        norm: Norm::Local,
+        personalise: "head".into(),
+    })
 }
 
 fn finished() -> ToClient {
-    ToClient::Finished { version: Version(0), model_digest: digest(), share: Share::ALL }
+    ToClient::Finished { version: Version(0), model_digest: digest() }
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,7 +66,8 @@ impl Bench {
                     let event = self.upload(client, &plan);
                     self.handle(event, &mut out);
                 }
-                Effect::Send { client, instruction: ToClient::Evaluate { version, .. } } => {
+                Effect::Send { client, instruction: ToClient::Evaluate(plan) } => {
+                    let version = plan.version;
                     let score = ModelScore { ap50: 0.5, ap: 0.25, histogram: Vec::new() };
                     let (global, personal) = (score.clone(), score);
                     let evaluation =

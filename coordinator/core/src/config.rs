@@ -103,7 +103,7 @@ impl RunConfig {
 
     /// Updates without which a round publishes nothing.
     pub fn min_contributors(&self) -> u32 {
-        self.settings.min_contributors.unwrap_or(self.settings.min_clients)
+        min_contributors(&self.settings)
     }
 
     /// Time from opening a round until later updates are refused.
@@ -141,6 +141,12 @@ impl RunConfig {
     pub fn cautions(&self) -> Vec<String> {
         let Settings { train, uplink, server_optimiser, evaluate_every, .. } = &self.settings;
         let mut cautions = Vec::new();
+        if self.min_contributors() == 1 {
+            cautions.push(
+                "min_contributors 1: a version made of one update shows everybody what that device has sent"
+                    .to_owned(),
+            );
+        }
         let beta = server_optimiser.settings.get("beta").and_then(Value::as_f64);
         if beta.is_some_and(|beta| beta > 0.5) && uplink.residual_decay >= 0.9 {
             let decay = uplink.residual_decay;
@@ -191,6 +197,14 @@ impl From<RunConfig> for Settings {
     fn from(config: RunConfig) -> Self {
         config.settings
     }
+}
+
+/// Half of what the smallest round asks for, so that a few devices may fail; but two where there are two, since a version made
+/// of one update gives that update away.
+fn min_contributors(settings: &Settings) -> u32 {
+    let Settings { min_contributors, min_clients, cohort, .. } = *settings;
+    let smallest = cohort.map_or(min_clients, |cohort| cohort.min(min_clients));
+    min_contributors.unwrap_or_else(|| smallest.div_ceil(2).max(smallest.min(2)))
 }
 
 /// The first setting that makes two runs different ones: its name, and its value in each.
@@ -300,7 +314,7 @@ pub(crate) fn class_name_rule(class: &str) -> Option<String> {
 
 fn check_pairs(settings: &Settings) -> Result<(), ConfigError> {
     let pair = |first: String, second: String, reason| Err(ConfigError::Pair { first, second, reason });
-    let min_contributors = settings.min_contributors.unwrap_or(settings.min_clients);
+    let min_contributors = min_contributors(settings);
     if min_contributors > settings.min_clients {
         return pair(
             format!("min_contributors {min_contributors}"),

@@ -16,7 +16,7 @@ use crate::report::RoundReport;
 use crate::roster::Roster;
 
 /// Rounds after which a repeated upload no longer finds its receipt; its client has long given up by then.
-const RECEIPT_ROUNDS: u32 = 100;
+pub(crate) const RECEIPT_ROUNDS: u32 = 100;
 
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) round: Round,
     /// Rounds abandoned since the last version.
     pub(crate) abandoned_in_a_row: u32,
+    /// Whom the last round asked, and whose updates were carried over to it.
+    pub(crate) last_asked: Vec<ClientId>,
     pub(crate) admission: Arc<Admission>,
     /// The last accepted update of each client. A client has one upload under way at a time, so one is enough to give
     /// a repeated upload the receipt it missed.
@@ -58,6 +60,7 @@ impl Context {
             spec: None,
             round: Round(0),
             abandoned_in_a_row: 0,
+            last_asked: Vec::new(),
             admission,
             counted: BTreeMap::new(),
             tally: Tally::default(),

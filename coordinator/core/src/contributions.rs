@@ -1,5 +1,6 @@
 //! The updates of one round so far: their exact combination, and what the report says of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use params::SumError;
@@ -10,10 +11,13 @@ use crate::combine::Combination;
 use crate::config::RunConfig;
 use crate::published::Published;
 
-/// Counts over the accepted updates of a round.
+/// Counts over the accepted updates of a round, and those carried over to it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) count: u32,
+    /// Of `count`, accepted in rounds that were abandoned.
+    pub(crate) carried: u32,
+    /// Of those that are not carried.
     pub(crate) payload_bytes: u64,
     weight: u64,
     /// Sum of weight x loss in thousandths: integers, so that reports do not depend on the order of arrival.
@@ -34,19 +38,22 @@ impl Totals {
     }
 }
 
-/// The accepted updates of a round, in memory that does not grow with their number.
+/// The accepted updates towards the next version, in memory that does not grow with their number (but for their clients'
+/// names). When a round is abandoned they stay: they are acknowledged, and made from the version that the next round starts
+/// from too.
 #[derive(Debug)]
 pub(crate) struct Contributions {
     base: Arc<Published>,
     combination: Box<dyn Combination>,
+    clients: BTreeSet<ClientId>,
     totals: Totals,
 }
 
 impl Contributions {
-    /// None yet, to a round that starts from `base`.
+    /// None yet, to the version after `base`.
     pub(crate) fn new(config: &RunConfig, base: Arc<Published>) -> Self {
         let combination = config.combine().open(base.model.layout().clone(), base.model.grid());
-        Self { base, combination, totals: Totals::default() }
+        Self { base, combination, clients: BTreeSet::new(), totals: Totals::default() }
     }
 
     /// Adds a decoded update.
@@ -62,8 +69,20 @@ impl Contributions {
     ) -> Result<(), SumError> {
         let weight = header.examples.min(config.settings().weight_cap);
         self.combination.add(client, entries, weight)?;
+        self.clients.insert(client.clone());
         self.totals.add(header, weight);
         Ok(())
+    }
+
+    /// Their round is over without a version: they go on to the next one.
+    pub(crate) fn carry(&mut self) {
+        self.totals.carried = self.totals.count;
+        self.totals.payload_bytes = 0;
+    }
+
+    /// Whose updates they are.
+    pub(crate) fn clients(&self) -> &BTreeSet<ClientId> {
+        &self.clients
     }
 
     /// The version that these updates make of the round's base.

@@ -36,8 +36,10 @@ pub struct Violation {
 pub struct Checker {
     min_contributors: u32,
     round: Round,
-    /// The open round's updates.
+    /// The open round's updates, and those carried over to it.
     open: Option<BTreeMap<ClientId, Digest>>,
+    /// Updates of rounds that were abandoned since the last version.
+    carried: BTreeMap<ClientId, Digest>,
     /// Each client's last accepted update.
     accepted: BTreeMap<ClientId, (Round, Digest)>,
     /// The last version made, and whether it has been published.
@@ -53,6 +55,7 @@ impl Checker {
             min_contributors,
             round: Round(0),
             open: None,
+            carried: BTreeMap::new(),
             accepted: BTreeMap::new(),
             announced: None,
             published: None,
@@ -95,10 +98,10 @@ impl Checker {
                     && self.published == Some((plan.version, plan.model_digest));
                 require(name, held, || format!("{client} asked in round {}", plan.round))
             }
-            Effect::Send { instruction: ToClient::Evaluate { version, model_digest, .. }, client } => {
+            Effect::Send { instruction: ToClient::Evaluate(plan), client } => {
                 let name = "clients evaluate the published version";
-                let held = self.published == Some((*version, *model_digest));
-                require(name, held, || format!("{client} asked for version {version}"))
+                let held = self.published == Some((plan.version, plan.model_digest));
+                require(name, held, || format!("{client} asked for version {}", plan.version))
             }
             Effect::Halt { .. } => {
                 self.halted = true;
@@ -115,9 +118,10 @@ impl Checker {
 
     fn record(&mut self, record: &Record) -> Result<(), Violation> {
         match record {
-            Record::RunStarted { .. } | Record::RoundEvaluated { .. } | Record::RoundReported { .. } => {
-                Ok(())
-            }
+            Record::RunStarted { .. }
+            | Record::RoundEvaluated { .. }
+            | Record::RoundReported { .. }
+            | Record::Compacted { .. } => Ok(()),
             Record::RoundOpened { round, version, cohort, .. } => {
                 require("rounds are numbered upwards", *round > self.round, || {
                     format!("{round} after {}", self.round)
@@ -133,13 +137,13 @@ impl Checker {
                     format!("round {round}: {version}, published {base:?}")
                 })?;
                 self.round = *round;
-                self.open = Some(BTreeMap::new());
+                self.open = Some(std::mem::take(&mut self.carried));
                 Ok(())
             }
             Record::Accepted { round, client, header, .. } => {
                 let in_round = *round == self.round;
                 let open = self.open.as_mut().filter(|_| in_round);
-                let name = "an update counts at most once, in its open round";
+                let name = "a client counts at most once in a version, by an update of the open round";
                 let first =
                     open.is_some_and(|open| open.insert(client.clone(), header.payload_digest).is_none());
                 require(name, first, || format!("{client}, round {round}"))?;
@@ -151,7 +155,7 @@ impl Checker {
                 let enough = enough_contributors(accepted, self.min_contributors);
                 let name = "a version is made of enough updates";
                 require(name, enough, || format!("round {}: {accepted}", report.round))?;
-                let name = "every accepted update of the round counts";
+                let name = "every accepted update counts, carried ones too";
                 require(name, accepted == report.contributors as usize, || {
                     format!("round {}: {accepted} accepted, {} count", report.round, report.contributors)
                 })?;
@@ -164,7 +168,7 @@ impl Checker {
                 Ok(())
             }
             Record::RoundAbandoned { .. } => {
-                self.open = None;
+                self.carried = self.open.take().unwrap_or_default();
                 Ok(())
             }
         }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use params::Digest;
 use protocol::id::{ClientId, Round, RunId, Version};
 use protocol::message::UpdateHeader;
 use protocol::plan::ModelSpec;
@@ -35,9 +36,9 @@ pub enum Record {
         round: Round,
         /// The version it starts from.
         version: Version,
-        /// Who is asked, in order of name.
+        /// Who is asked, in order of name: not those whose updates are carried over from an abandoned round.
         cohort: Vec<ClientId>,
-        /// Updates after which it closes.
+        /// Updates after which it closes, those carried over included.
         goal: u32,
     },
     /// An update counts; durable before its receipt is sent.
@@ -66,7 +67,7 @@ pub enum Record {
         #[serde(skip)]
         statistics: Vec<f32>,
     },
-    /// A round ended without a version; its updates do not count.
+    /// A round ended without a version; its updates count in the next one.
     RoundAbandoned {
         /// The round.
         round: Round,
@@ -75,6 +76,17 @@ pub enum Record {
     RoundReported {
         /// The round.
         round: Round,
+    },
+    /// Stands for all rounds up to one: they need not be gone through again, since the version they made is stored.
+    Compacted {
+        /// The last of these rounds.
+        round: Round,
+        /// The version it made.
+        version: Version,
+        /// Whom the last of them asked, and whose updates were carried over to it, in order of name.
+        asked: Vec<ClientId>,
+        /// The last accepted update of each client, for uploads that are repeated.
+        receipts: Vec<(ClientId, Round, Digest)>,
     },
 }
 
@@ -112,7 +124,8 @@ impl Record {
             | Self::RoundOpened { .. }
             | Self::RoundClosed { .. }
             | Self::RoundAbandoned { .. }
-            | Self::RoundReported { .. } => {}
+            | Self::RoundReported { .. }
+            | Self::Compacted { .. } => {}
         }
         bytes
     }
@@ -139,5 +152,8 @@ impl Record {
     }
 }
 
+mod compaction;
 #[cfg(test)]
 mod tests;
+
+pub use compaction::Compaction;

@@ -33,7 +33,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use protocol::id::{Round, Version};
+use protocol::id::{ClientId, Round, Version};
 use protocol::plan::ModelSpec;
 use protocol::time::Timestamp;
 
@@ -159,6 +159,11 @@ impl Coordinator {
     /// Architecture and classes of the run, once they are frozen.
     pub fn spec(&self) -> Option<&ModelSpec> {
         self.cx.spec.as_ref()
+    }
+
+    /// Whom the last round asked: who should hear of the run's end, connected or not. In order of name.
+    pub fn last_asked(&self) -> &[ClientId] {
+        &self.cx.last_asked
     }
 
     /// The configuration.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use protocol::time::Timestamp;
 
 use crate::context::Context;
+use crate::contributions::Contributions;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::published::Published;
@@ -95,17 +96,18 @@ impl Phase {
     }
 }
 
-/// What follows once `head` is published and reported: the end, the next round, or waiting for clients.
+/// What follows once the base of `contributions` is published and reported: the end, the next round, or waiting for clients.
 pub(crate) fn next(
     cx: &mut Context,
     now: Timestamp,
-    head: Arc<Published>,
+    contributions: Contributions,
     not_before: Timestamp,
     out: &mut Vec<Effect>,
 ) -> Phase {
+    let head = contributions.base();
     if head.version.0 >= cx.config.settings().rounds {
-        return Halted::complete(cx, head, out);
+        return Halted::complete(cx, head.clone(), out);
     }
-    let waiting = Waiting::Ready { head, not_before };
+    let waiting = Waiting::Ready { contributions, not_before };
     waiting.open_if_ready(cx, now, out)
 }

@@ -1,5 +1,6 @@
 //! Going on after a restart: the journal replayed over the last published version.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use params::Digest;
@@ -109,7 +110,8 @@ struct Replayed {
     round: Round,
     goal: usize,
     cohort: Vec<ClientId>,
-    accepted: Vec<ClientId>,
+    /// Whose updates count, those carried over included.
+    accepted: BTreeSet<ClientId>,
     /// `None` when the version it made is stored: its updates need not be added again.
     contributions: Option<(Contributions, OpenRound)>,
 }
@@ -121,6 +123,8 @@ struct Replay {
     /// Last version the journal says was made.
     journalled: Version,
     open: Option<Replayed>,
+    /// The last round, if it was abandoned: its updates go on to the next one.
+    abandoned: Option<Replayed>,
     /// A round with a version but without its last report.
     unreported: Option<Unreported>,
 }
@@ -129,7 +133,7 @@ struct Replay {
 struct Unreported {
     report: RoundReport,
     /// Who may evaluate the version.
-    contributors: Vec<ClientId>,
+    contributors: BTreeSet<ClientId>,
     /// Whether the evaluations are in.
     evaluated: bool,
 }
@@ -144,7 +148,8 @@ pub(crate) fn recover(
     let durable = published.map(Arc::new);
     let head = durable.clone();
     let cx = Context::new(config);
-    let mut replay = Replay { cx, head, journalled: Version(0), open: None, unreported: None };
+    let mut replay =
+        Replay { cx, head, journalled: Version(0), open: None, abandoned: None, unreported: None };
     for record in records {
         replay.take(record)?;
     }
@@ -168,7 +173,17 @@ impl Replay {
                 self.accepted(round, client, header, &payload)?
             }
             Record::RoundClosed { report } => self.closed(*report)?,
-            Record::RoundAbandoned { round } => _ = self.end(round)?,
+            Record::RoundAbandoned { round } => {
+                let mut abandoned = self.end(round)?;
+                if let Some((contributions, _)) = &mut abandoned.contributions {
+                    contributions.carry();
+                }
+                self.abandoned = Some(abandoned);
+            }
+            Record::Compacted { round, version, asked, receipts } => {
+                self.compacted(round, version, receipts)?;
+                self.cx.last_asked = asked;
+            }
             Record::RoundEvaluated { report, statistics } => self.evaluated(*report, statistics)?,
             Record::RoundReported { round } => match self.unreported.take() {
                 Some(unreported) if unreported.report.round == round => {}
@@ -189,9 +204,14 @@ impl Replay {
             return Err(RecoverError::Order { round, problem: "opened before the one before it was over" });
         }
         let found = self.head.as_ref().map(|head| head.version);
+        let before = self.abandoned.take();
+        let (accepted, carried) =
+            before.map(|before| (before.accepted, before.contributions)).unwrap_or_default();
         let contributions = match &self.head {
             Some(head) if head.version == version => {
-                let contributions = Contributions::new(&self.cx.config, head.clone());
+                let carried = carried.map(|(contributions, _)| contributions);
+                let contributions =
+                    carried.unwrap_or_else(|| Contributions::new(&self.cx.config, head.clone()));
                 let bounds = OpenRound::new(round, cohort.clone().into(), head, self.cx.config.codec());
                 Some((contributions, bounds))
             }
@@ -199,8 +219,10 @@ impl Replay {
             _ => return Err(RecoverError::MissingVersion { needed: version, found }),
         };
         self.cx.round = round;
+        self.cx.last_asked = accepted.iter().chain(&cohort).cloned().collect();
+        self.cx.last_asked.sort_unstable();
         let goal = goal as usize;
-        self.open = Some(Replayed { round, goal, cohort, accepted: Vec::new(), contributions });
+        self.open = Some(Replayed { round, goal, cohort, accepted, contributions });
         Ok(())
     }
 
@@ -214,7 +236,7 @@ impl Replay {
         let order = |problem| RecoverError::Order { round, problem };
         let open = self.open.as_mut().filter(|open| open.round == round);
         let open = open.ok_or(order("an update outside an open round"))?;
-        if self.cx.counted(&client, round).is_some() {
+        if open.accepted.contains(&client) {
             return Err(order("two updates of one client"));
         }
         if let Some((contributions, bounds)) = &mut open.contributions {
@@ -226,7 +248,7 @@ impl Replay {
             added.map_err(|error| unreadable(error.to_string()))?;
         }
         self.cx.count(&client, round, header.payload_digest);
-        open.accepted.push(client);
+        open.accepted.insert(client);
         Ok(())
     }
 
@@ -263,6 +285,24 @@ impl Replay {
         Ok(())
     }
 
+    fn compacted(
+        &mut self,
+        round: Round,
+        version: Version,
+        receipts: Vec<(ClientId, Round, Digest)>,
+    ) -> Result<(), RecoverError> {
+        if self.open.is_some() || self.unreported.is_some() || self.cx.round != Round(0) {
+            return Err(RecoverError::Order { round, problem: "compacted in the middle" });
+        }
+        let found = self.head.as_ref().map(|head| head.version);
+        if found.is_none_or(|found| found < version) {
+            return Err(RecoverError::MissingVersion { needed: version, found });
+        }
+        (self.cx.round, self.journalled) = (round, version);
+        receipts.into_iter().for_each(|(client, round, payload)| self.cx.count(&client, round, payload));
+        Ok(())
+    }
+
     fn end(&mut self, round: Round) -> Result<Replayed, RecoverError> {
         let open = self.open.take().filter(|open| open.round == round);
         open.ok_or(RecoverError::Order { round, problem: "ended without being open" })
@@ -274,7 +314,7 @@ impl Replay {
         durable: Option<Arc<Published>>,
         out: &mut Vec<Effect>,
     ) -> Result<(Context, Phase), RecoverError> {
-        let Self { mut cx, head, journalled, open, unreported } = self;
+        let Self { mut cx, head, journalled, open, abandoned, unreported } = self;
         let Some(spec) = cx.spec.clone() else {
             return match head {
                 Some(head) => Err(RecoverError::NoRun { version: head.version }),
@@ -314,7 +354,14 @@ impl Replay {
                 let evaluators = evaluators.collect();
                 Closing::begin(&mut cx, now, head, report, now, evaluators, out)
             }
-            (None, None) => next(&mut cx, now, head, now, out),
+            (None, None) => {
+                let carried = abandoned.and_then(|abandoned| abandoned.contributions);
+                let contributions = match carried {
+                    Some((contributions, _)) => contributions,
+                    None => Contributions::new(&cx.config, head),
+                };
+                next(&mut cx, now, contributions, now, out)
+            }
         };
         Ok((cx, phase))
     }

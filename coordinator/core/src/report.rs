@@ -40,8 +40,11 @@ pub struct RoundReport {
     pub ending: Ending,
     /// Clients asked.
     pub asked: u32,
-    /// Updates that count (in an abandoned round: that had been accepted).
+    /// Updates that make the version (of an abandoned round: that wait for the next one).
     pub contributors: u32,
+    /// Of them, accepted in rounds before that were abandoned.
+    #[serde(default)]
+    pub carried: u32,
     /// Clients that declined.
     pub declined: u32,
     /// Clients whose session broke and who did not come back in time.
@@ -51,7 +54,7 @@ pub struct RoundReport {
     /// Mean training loss, weighted like the updates.
     pub loss: Option<f64>,
 
-    /// Payload bytes of the accepted updates.
+    /// Payload bytes of the updates accepted in this round.
     pub uplink_bytes: u64,
     /// Bytes of the accepted evaluations: score histograms and statistics.
     pub evaluation_bytes: u64,
@@ -59,7 +62,7 @@ pub struct RoundReport {
     pub downlink_bytes: u64,
     /// Fetches behind `downlink_bytes`.
     pub fetches: u32,
-    /// What the accepted updates would be as dense f32: 4 bytes x shared values x `contributors`.
+    /// What these updates would be as dense f32: 4 bytes x shared values x (`contributors` - `carried`).
     pub dense_bytes: u64,
     /// Bytes received on the wire since the last report, everything included. The core leaves `None`; a driver that
     /// measures fills it in when it performs `Effect::Report`.
@@ -98,6 +101,7 @@ impl RoundReport {
             ending,
             asked: 0,
             contributors: totals.count,
+            carried: totals.carried,
             declined: 0,
             lost: 0,
             refused: BTreeMap::new(),
@@ -106,7 +110,7 @@ impl RoundReport {
             evaluation_bytes: 0,
             downlink_bytes: 0,
             fetches: 0,
-            dense_bytes: 4 * after.model.ticks().len() as u64 * u64::from(totals.count),
+            dense_bytes: 4 * after.model.ticks().len() as u64 * u64::from(totals.count - totals.carried),
             wire_uplink_bytes: None,
             wire_downlink_bytes: None,
             seconds: 0.0,

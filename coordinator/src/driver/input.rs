@@ -16,8 +16,8 @@ pub(crate) enum Input {
     Core(Event),
     /// A client opened a session and said hello.
     Opened { client: ClientId, hello: Hello, session: Session },
-    /// A session ended.
-    Closed { client: ClientId, session: u64 },
+    /// A session ended; `goodbye` if the client ended it of its own accord.
+    Closed { client: ClientId, session: u64, goodbye: bool },
     /// A client said something over its session.
     Said { client: ClientId, message: ToCoordinator },
     /// An upload arrived and was checked.
@@ -72,10 +72,5 @@ impl Session {
     /// Tells the client why its session ends.
     pub(super) fn end(&self, reason: CallError) {
         let _ = self.outgoing.try_send(Err(super::status(reason)));
-    }
-
-    /// Whether the client has gone.
-    pub(super) fn is_closed(&self) -> bool {
-        self.outgoing.is_closed()
     }
 }

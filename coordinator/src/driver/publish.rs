@@ -1,6 +1,5 @@
 //! Versions and reports: stored durably, then served and shown.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coordinator_core::{Event, Published, RoundReport};
@@ -14,22 +13,21 @@ use crate::store::{Entry, Store, StoreError};
 use crate::{Error, locked};
 
 impl Driver {
-    /// Stores a version, then serves it.
-    pub(super) async fn publish(&mut self, published: Arc<Published>) -> Result<(), Error> {
+    /// Stores a version's bytes and serves it; what is still to be written, before anybody is told of the version.
+    pub(super) async fn publish(&mut self, published: Arc<Published>) -> Result<Entry, Error> {
         let version = published.version;
-        let snapshot = self
+        let (snapshot, blob) = self
             .with_store(move |store| {
                 let blob = store.put(&published.encode())?;
-                store.append(&[Entry::Version { version: published.version, blob }])?;
                 let versions = store.versions()?;
-                let kept: BTreeSet<_> = versions.into_values().rev().take(VERSIONS_MAX).collect();
-                store.keep_only(&kept)?;
-                Ok(Snapshot::of(&published))
+                let kept = versions.into_values().rev().take(VERSIONS_MAX).chain([blob]);
+                store.keep_only(&kept.collect())?;
+                Ok((Snapshot::of(&published), blob))
             })
             .await?;
         tracing::info!(%version, bytes = snapshot.bytes.len(), "published");
         self.snapshots.put(version, snapshot);
-        Ok(())
+        Ok(Entry::Version { version, blob })
     }
 
     /// Scores a version beside the loop.
@@ -43,15 +41,14 @@ impl Driver {
         });
     }
 
-    /// Completes a report with what was measured, stores it and shows it.
-    pub(super) async fn report(&mut self, mut report: RoundReport) -> Result<(), Error> {
+    /// A report completed with what was measured.
+    pub(super) fn measured(&mut self, mut report: RoundReport) -> RoundReport {
         let reading = self.meter.read();
         let on_wire = reading.since(self.reported);
         self.reported = reading;
         report.wire_uplink_bytes = Some(on_wire.received);
         report.wire_downlink_bytes = Some(on_wire.sent);
-        self.append(vec![Entry::Report(Box::new(report.clone()))]).await?;
-        self.output.round(&report)
+        report
     }
 
     /// Does something with the store where blocking is allowed.

@@ -1,6 +1,6 @@
 //! Going on with what the store holds.
 
-use coordinator_core::{Coordinator, Effect, Published, Record, RunConfig};
+use coordinator_core::{Coordinator, Effect, Published, RunConfig};
 use protocol::time::Timestamp;
 
 use crate::Error;
@@ -12,6 +12,8 @@ pub(crate) struct Recovered {
     /// The version that was stored last and is readable; it is served right away.
     pub(crate) published: Option<Published>,
     pub(crate) effects: Vec<Effect>,
+    /// Whoever took part has heard that the run has ended.
+    pub(crate) parted: bool,
     pub(crate) notices: Vec<String>,
 }
 
@@ -19,7 +21,7 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(config: RunConfig, store: &dyn Store) -> Result<Recovered, Error> {
     let (published, notices) = newest(store)?;
     let mut effects = Vec::new();
-    let mut failed = None;
+    let (mut failed, mut parted) = (None, false);
     let records = store.entries()?.map_while(|entry| match entry {
         Ok(entry) => Some(entry),
         Err(error) => {
@@ -29,13 +31,16 @@ pub(crate) fn recover(config: RunConfig, store: &dyn Store) -> Result<Recovered,
     });
     let records = records.filter_map(|entry| match entry {
         Entry::Record(record) => Some(record),
+        Entry::Farewell => {
+            parted = true;
+            None
+        }
         Entry::Version { .. } | Entry::Report(_) | Entry::Enrolled(_) => None,
     });
-    let records: &mut dyn Iterator<Item = Record> = &mut { records };
     let core = Coordinator::recover(config, Timestamp::START, published.clone(), records, &mut effects);
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(Recovered { core: core?, published, effects, notices }),
+        None => Ok(Recovered { core: core?, published, effects, notices, parted }),
     }
 }
 

@@ -60,7 +60,8 @@ async fn listen(
         _ = &mut end => return Ok(()),
     };
     // Whatever was wrong, the core must hear that the client is gone.
-    say(inputs, Input::Closed { client: client.clone(), session: number }).await?;
+    let goodbye = result.is_ok();
+    say(inputs, Input::Closed { client: client.clone(), session: number, goodbye }).await?;
     result
 }
 

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coordinator_core::RoundReport;
+use coordinator_core::journal::Compaction;
 use params::Digest;
 use protocol::id::{ClientId, Round, Version};
 
 use super::blobs::Blobs;
 use super::index::Index;
 use super::journal::{Frame, Journal};
-use super::{Enrolled, Entries, Entry, Store, StoreError};
+use super::{Enrolled, Entries, Entry, Store, StoreError, compacted};
+use crate::limits::{COMPACTED_BYTES_MIN, VERSIONS_MAX};
 use crate::state::{StateError, StateFolder, StateLock};
 
 /// Journal, blobs and index in a folder that this process has locked.
@@ -18,6 +20,8 @@ pub struct FolderStore {
     journal: Journal,
     blobs: Blobs,
     index: Index,
+    /// Length of the journal, bytes, from which on it is worth to be rewritten.
+    compact_at: u64,
     _lock: StateLock,
 }
 
@@ -52,7 +56,7 @@ impl FolderStore {
         if let Some(reason) = anew {
             notices.push(format!("the index is made again from the journal: {reason}"));
         }
-        let store = Self { journal, blobs, index, _lock: lock };
+        let store = Self { journal, blobs, index, compact_at: COMPACTED_BYTES_MIN, _lock: lock };
         store.catch_up()?;
         Ok((store, notices))
     }
@@ -108,6 +112,29 @@ impl Store for FolderStore {
 
     fn keep_only(&mut self, blobs: &BTreeSet<Digest>) -> Result<(), StoreError> {
         self.blobs.keep_only(blobs)
+    }
+
+    fn compact(&mut self) -> Result<(), StoreError> {
+        if self.journal.length() < self.compact_at {
+            return Ok(());
+        }
+        // Whatever comes of it, not again before the journal has grown as much once more.
+        self.compact_at = 2 * self.journal.length();
+        let Some(&stored) = self.versions()?.keys().rev().take(VERSIONS_MAX).next_back() else { return Ok(()) };
+        let records = self.entries()?.filter_map(|entry| match entry {
+            Ok(Entry::Record(record)) => Some(Ok(record)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        let Some(plan) = Compaction::plan(records, stored)? else { return Ok(()) };
+        let entries = compacted(plan, self.entries()?);
+        match self.journal.rewrite(entries.map(|entry| entry.map(|entry| entry.encode()))) {
+            // Appends may still fit.
+            Err(StoreError::Full { .. }) => return Ok(()),
+            rewritten => rewritten?,
+        }
+        self.compact_at = (2 * self.journal.length()).max(COMPACTED_BYTES_MIN);
+        self.catch_up()
     }
 
     fn versions(&self) -> Result<BTreeMap<Version, Digest>, StoreError> {

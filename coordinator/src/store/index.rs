@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use coordinator_core::RoundReport;
+use coordinator_core::{Record, RoundReport};
 use params::Digest;
 use protocol::id::{ClientId, Round, Version};
 use serde::de::DeserializeOwned;
@@ -60,7 +60,8 @@ impl Index {
         let mut batch = Batch::default();
         for entry in entries {
             match entry {
-                Entry::Record(_) => {}
+                Entry::Record(Record::Compacted { version, .. }) => self.forget(*version, &mut batch)?,
+                Entry::Record(_) | Entry::Farewell => {}
                 Entry::Version { version, blob } => batch.insert(number(VERSION, version.0), json(blob)),
                 Entry::Report(report) => batch.insert(number(REPORT, report.round.0), json(report)),
                 Entry::Enrolled(enrolled) => batch.insert(name(&enrolled.client), json(enrolled)),
@@ -87,6 +88,14 @@ impl Index {
 
     pub(super) fn has_clients(&self) -> Result<bool, StoreError> {
         self.db.scan_prefix([CLIENT]).next().transpose().map(|first| first.is_some()).map_err(failed)
+    }
+
+    /// Versions before this one are not stored any more.
+    fn forget(&self, version: Version, batch: &mut Batch) -> Result<(), StoreError> {
+        for key in self.db.range(number(VERSION, 0)..number(VERSION, version.0)).keys() {
+            batch.remove(key.map_err(failed)?);
+        }
+        Ok(())
     }
 
     fn scan<T: DeserializeOwned>(&self, letter: u8) -> Result<BTreeMap<u32, T>, StoreError> {

@@ -7,11 +7,12 @@
 //! ```
 //!
 //! A frame is one append. Opening checks every frame: an incomplete frame at the end is what a crash leaves, and is cut off; a
-//! broken frame with a whole one behind it cannot come from a crash, and is refused. Sequence numbers count from 1 without
-//! gaps.
+//! broken frame with a whole one behind it cannot come from a crash, and is refused. Sequence numbers count up without gaps, from
+//! 1 at first; a journal that was rewritten goes on counting, so that no number is used twice and whoever follows the journal
+//! by number takes the rewritten part for news.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use protocol::limits::UPDATE_BYTES_MAX;
@@ -44,6 +45,12 @@ impl Journal {
     /// Opens the journal at `path`, or begins one. The second value is how many bytes of an incomplete end were cut off.
     pub(super) fn open(path: &Path) -> Result<(Self, u64), StoreError> {
         let io = |source| StoreError::io(path, source);
+        // Of a rewrite that a crash has interrupted.
+        if let Err(error) = fs::remove_file(successor_of(path))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(io(error));
+        }
         let mut file =
             File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
         let end = file.metadata().map_err(io)?.len();
@@ -88,6 +95,41 @@ impl Journal {
         Ok(sequence)
     }
 
+    /// Writes `entries` in place of all frames, one frame each, with numbers that go on from the last one. A crash leaves the
+    /// old journal or the new one; so does an error, and then the journal goes on as it was.
+    pub(super) fn rewrite(
+        &mut self,
+        entries: impl Iterator<Item = Result<Vec<u8>, StoreError>>,
+    ) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed);
+        }
+        let path = successor_of(&self.path);
+        let written = write_successor(&path, self.sequence, entries);
+        let io = |source| StoreError::io(&self.path, source);
+        let renamed = written.and_then(|new| fs::rename(&path, &self.path).map(|()| new).map_err(io));
+        let (file, length, sequence) = match renamed {
+            Ok(new) => new,
+            Err(error) => {
+                // Nobody else will clean up; the first error is the one worth telling.
+                let _ = fs::remove_file(&path);
+                return Err(error);
+            }
+        };
+        // After a crash now the old journal may be back. Nothing may be appended that would be lost with the new one.
+        if let Err(source) = crate::durable::sync_folder(&self.path) {
+            self.failed = true;
+            return Err(StoreError::io(&self.path, source));
+        }
+        (self.file, self.length, self.sequence) = (file, length, sequence);
+        Ok(())
+    }
+
+    /// Length of the file, bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Number of the last frame; 0 before the first.
     pub(super) fn sequence(&self) -> u64 {
         self.sequence
@@ -108,6 +150,32 @@ impl Journal {
             })
         }))
     }
+}
+
+/// What a rewrite writes before it takes the journal's place.
+fn successor_of(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
+fn write_successor(
+    path: &Path,
+    mut sequence: u64,
+    entries: impl Iterator<Item = Result<Vec<u8>, StoreError>>,
+) -> Result<(File, u64, u64), StoreError> {
+    let io = |source| StoreError::io(path, source);
+    let file = File::options().write(true).create(true).truncate(true).open(path).map_err(io)?;
+    let mut out = BufWriter::with_capacity(1 << 16, file);
+    out.write_all(MAGIC).map_err(io)?;
+    let mut length = MAGIC.len() as u64;
+    for entry in entries {
+        sequence += 1;
+        let frame = encode(sequence, &[entry?]);
+        out.write_all(&frame).map_err(io)?;
+        length += frame.len() as u64;
+    }
+    let file = out.into_inner().map_err(|error| io(error.into_error()))?;
+    file.sync_all().map_err(io)?;
+    Ok((file, length, sequence))
 }
 
 impl Frame {
@@ -195,7 +263,9 @@ impl Frames {
             return Err(Broken::Frame("the check sum is wrong".to_owned()));
         }
         let expected = self.sequence + 1;
-        if sequence != expected {
+        // The first one of a journal that was rewritten has any number.
+        let first = self.sequence == 0 && sequence > 0;
+        if sequence != expected && !first {
             return Err(Broken::Frame(format!("frame {sequence} where frame {expected} should be")));
         }
         let entries = split(&body).ok_or_else(|| Broken::Frame("entries do not fill their frame".into()))?;
@@ -236,11 +306,10 @@ fn is_followed(path: &Path, offset: u64, end: u64, sequence: u64) -> Result<bool
     file.seek(SeekFrom::Start(offset)).map_err(io)?;
     let mut tail = Vec::new();
     file.take(end - offset).read_to_end(&mut tail).map_err(io)?;
-    let frames = (end / HEAD as u64).saturating_add(sequence);
     Ok((1..tail.len()).any(|at| {
         let Some((head, rest)) = tail[at..].split_first_chunk::<HEAD>() else { return false };
         let (length, stored, found) = parse(head);
-        let plausible = found > sequence && found <= frames && length as usize <= rest.len();
+        let plausible = found > sequence && length as usize <= rest.len();
         plausible && sum(length.to_le_bytes(), found, &rest[..length as usize]) == stored
     }))
 }

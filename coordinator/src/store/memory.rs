@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use coordinator_core::RoundReport;
+use coordinator_core::journal::Compaction;
 use params::Digest;
 use protocol::id::{ClientId, Round, Version};
 
-use super::{Enrolled, Entries, Entry, Store, StoreError};
+use super::{Enrolled, Entries, Entry, Store, StoreError, compacted};
+use crate::limits::VERSIONS_MAX;
 
 /// Clones share what they hold, so that a test can go on with what a "killed" coordinator has left.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,18 @@ impl Store for MemoryStore {
 
     fn keep_only(&mut self, blobs: &BTreeSet<Digest>) -> Result<(), StoreError> {
         self.held().blobs.retain(|blob, _| blobs.contains(blob));
+        Ok(())
+    }
+
+    fn compact(&mut self) -> Result<(), StoreError> {
+        let Some(&stored) = self.versions()?.keys().rev().take(VERSIONS_MAX).next_back() else { return Ok(()) };
+        let entries = self.held().entries.clone();
+        let records = entries.iter().filter_map(|entry| match entry {
+            Entry::Record(record) => Some(Ok::<_, StoreError>(record.clone())),
+            _ => None,
+        });
+        let Some(plan) = Compaction::plan(records, stored)? else { return Ok(()) };
+        self.held().entries = compacted(plan, entries.into_iter().map(Ok)).collect::<Result<_, _>>()?;
         Ok(())
     }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use coordinator_core::Record;
+use coordinator_core::{Record, RoundReport, Settings};
 use params::Digest;
 use protocol::id::{ClientId, Round, RunId, Version};
 use protocol::message::UpdateHeader;
+use protocol::plan::ModelSpec;
+use serde_json::json;
 
 use super::folder::FolderStore;
 use super::memory::MemoryStore;
@@ -148,4 +150,70 @@ fn a_torn_end_is_cut_off_with_a_notice() {
     assert!(notices[0].starts_with("the journal's last entry was incomplete: "), "{notices:?}");
     store.append(&[enrolled("c")]).unwrap();
     assert_eq!(entries(&store), [enrolled("a"), enrolled("c")]);
+}
+
+/// One round with eight updates of 64 kB each.
+fn round(number: u32, store: &mut FolderStore) -> Vec<Entry> {
+    let report = json!({
+        "round": number, "version": number, "model_digest": Digest([0; 32]), "abandoned": false, "ending": "goal", "asked": 8,
+        "contributors": 8, "declined": 0, "lost": 0, "refused": {}, "uplink_bytes": 8 << 16, "evaluation_bytes": 0,
+        "downlink_bytes": 0, "fetches": 0, "dense_bytes": 0, "seconds": 1.0, "ap50_per_class": {}, "evaluators": 0,
+    });
+    let report: Box<RoundReport> = serde_json::from_value(report).unwrap();
+    let cohort: Vec<_> = (0..8).map(|index| client(&format!("c{index}"))).collect();
+    let (round, version) = (Round(number), Version(number - 1));
+    let mut records = vec![Record::RoundOpened { round, version, cohort: cohort.clone(), goal: 8 }];
+    for client in cohort {
+        let payload: Vec<u8> = vec![number as u8; 1 << 16];
+        let Entry::Record(Record::Accepted { header, .. }) = accepted(&payload) else { unreachable!() };
+        records.push(Record::Accepted { round, client, header, payload: payload.into() });
+    }
+    records.push(Record::RoundClosed { report: report.clone() });
+    let mut entries: Vec<_> = records.into_iter().map(Entry::Record).collect();
+    let blob = store.put(&number.to_le_bytes()).unwrap();
+    entries.push(Entry::Version { version: Version(number), blob });
+    entries.push(Entry::Report(report));
+    entries.push(Entry::Record(Record::RoundReported { round }));
+    entries
+}
+
+/// The journal grows with what is under way, not with what is done; what is kept answers as before, also after a restart, with
+/// or without the index.
+#[test]
+fn a_long_run_has_a_short_journal() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = open(root.path());
+    let spec = ModelSpec { preset: "toy".into(), classes: vec!["a".into()] };
+    let started = Record::RunStarted { run: RunId(1), settings: Box::new(Settings::default()), spec };
+    let first = store.put(b"0").unwrap();
+    store.append(&[enrolled("a"), Entry::Record(started.clone()), version(0, first)]).unwrap();
+    let rounds = 60;
+    for number in 1..=rounds {
+        let entries = round(number, &mut store);
+        store.append(&entries).unwrap();
+        store.compact().unwrap();
+        let length = fs::metadata(root.path().join("journal")).unwrap().len();
+        assert!(length < 5 << 20, "{length} bytes after {number} rounds");
+    }
+    store.append(&[enrolled("z")]).unwrap();
+    let answers = |store: &FolderStore| {
+        let clients = ["a", "b", "z"].map(|name| store.enrolled(&client(name)).unwrap().is_some());
+        (clients, store.reports().unwrap(), store.versions().unwrap(), entries(store))
+    };
+    let before = answers(&store);
+    let (clients, reports, versions, entries) = &before;
+    assert_eq!((*clients, reports.len()), ([true, false, true], rounds as usize));
+    assert!((3..20).contains(&versions.len()), "{versions:?}");
+    let Entry::Record(Record::Compacted { round, version, asked, receipts }) = &entries[1] else {
+        panic!("{:?}", entries[1])
+    };
+    assert_eq!(entries[0], Entry::Record(started));
+    assert_eq!((round.0, asked.len(), receipts.len()), (version.0, 8, 8));
+    assert!(round.0 > rounds - 20, "compacted up to round {round}");
+    drop(store);
+    assert_eq!(answers(&open(root.path())), before);
+    remove_index(&root.path().join("index"));
+    fs::write(root.path().join("journal.new"), b"a rewrite that a crash has cut sho").unwrap();
+    assert_eq!(answers(&open(root.path())), before);
+    assert!(!root.path().join("journal.new").exists());
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use params::{Digest, Share};
+use params::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Evaluation;
 use crate::id::{Round, RunId, Version};
-use crate::plan::{ModelSpec, RoundPlan};
+use crate::plan::{EvaluationPlan, ModelSpec, RoundPlan};
 
 /// A client introduces itself at the start of a session. Its name is not in here: it comes from its certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub enum ToCoordinator {
         /// The scores.
         evaluation: Evaluation,
     },
-    /// The client cannot do what the plan asks (training failed, out of memory); it stays in the run.
+    /// The client cannot do what the plan asks (training or evaluation failed, out of memory); it stays in the run.
     Declined {
         /// The round.
         round: Round,
@@ -66,17 +66,8 @@ pub enum ToClient {
     },
     /// Train.
     Train(RoundPlan),
-    /// Score a version on held-out images (and answer with [`ToCoordinator::Evaluated`]).
-    Evaluate {
-        /// The round that published it.
-        round: Round,
-        /// The version.
-        version: Version,
-        /// Digest of its shared weights.
-        model_digest: Digest,
-        /// The channels whose statistics this client is to report.
-        share: Share,
-    },
+    /// Score a version on held-out images (and answer with [`ToCoordinator::Evaluated`], or [`ToCoordinator::Declined`]).
+    Evaluate(EvaluationPlan),
     /// The round is over for this client: an update would be refused as late.
     Closed {
         /// The round.

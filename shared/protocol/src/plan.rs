@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use params::Digest;
+use params::{Digest, Share};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Round, Version};
@@ -31,6 +31,24 @@ pub struct RoundPlan {
     pub train: TrainPlan,
     /// How to compress what is sent.
     pub uplink: UplinkPlan,
+    /// Personalisation method by registry name (`none`, `head`).
+    pub personalise: String,
+}
+
+/// One version's evaluation by one client. It names all the client needs, so that one that has never trained in the run
+/// evaluates like the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvaluationPlan {
+    /// The round that published the version.
+    pub round: Round,
+    /// The version.
+    pub version: Version,
+    /// Digest of its shared weights.
+    pub model_digest: Digest,
+    /// The channels whose statistics this client is to report.
+    pub share: Share,
+    /// Batch-norm statistics: the device's own, or those of the version.
+    pub norm: Norm,
     /// Personalisation method by registry name (`none`, `head`).
     pub personalise: String,
 }

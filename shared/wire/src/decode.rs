@@ -14,7 +14,7 @@ use protocol::limits::{
     CERTIFICATE_BYTES_MAX, EVALUATION_BYTES_MAX, SNAPSHOT_BYTES_MAX, TOKEN_SECRET_BYTES, UPDATE_BYTES_MAX,
 };
 use protocol::message::{Hello, Receipt, Refusal, ToClient, ToCoordinator, UpdateHeader};
-use protocol::plan::{ModelSpec, RoundPlan};
+use protocol::plan::{EvaluationPlan, ModelSpec, RoundPlan};
 use thiserror::Error;
 
 use crate::chunk::DownloadHeader;
@@ -218,16 +218,7 @@ pub fn to_client(message: proto::ToClient) -> Result<ToClient, DecodeError> {
             Ok(ToClient::Refused { reason: field::text("refused.reason", reason)?, retry })
         }
         to_client::Kind::Train(plan) => Ok(ToClient::Train(round_plan(plan)?)),
-        to_client::Kind::Evaluate(message) => {
-            let of = field::within("evaluate.share_of", message.share_of, 1, Share::OF_MAX.into())?;
-            let part = field::within("evaluate.share_part", message.share_part, 0, of - 1)?;
-            Ok(ToClient::Evaluate {
-                round: Round(message.round),
-                version: Version(message.version),
-                model_digest: field::digest("evaluate.model_digest", &message.model_digest)?,
-                share: Share::new(part as u8, of as u8),
-            })
-        }
+        to_client::Kind::Evaluate(message) => Ok(ToClient::Evaluate(evaluation_plan(message)?)),
         to_client::Kind::Closed(proto::Closed { round }) => Ok(ToClient::Closed { round: Round(round) }),
         to_client::Kind::Finished(proto::Finished { version, model_digest }) => Ok(ToClient::Finished {
             version: Version(version),
@@ -240,6 +231,19 @@ fn model_spec(message: proto::ModelSpec) -> Result<ModelSpec, DecodeError> {
     Ok(ModelSpec {
         preset: field::name("model.preset", message.preset)?,
         classes: field::classes("model.classes", message.classes)?,
+    })
+}
+
+fn evaluation_plan(message: proto::Evaluate) -> Result<EvaluationPlan, DecodeError> {
+    let of = field::within("evaluate.share_of", message.share_of, 1, Share::OF_MAX.into())?;
+    let part = field::within("evaluate.share_part", message.share_part, 0, of - 1)?;
+    Ok(EvaluationPlan {
+        round: Round(message.round),
+        version: Version(message.version),
+        model_digest: field::digest("evaluate.model_digest", &message.model_digest)?,
+        share: Share::new(part as u8, of as u8),
+        norm: plan::norm("evaluate.norm", message.norm)?,
+        personalise: field::name("evaluate.personalise", message.personalise)?,
     })
 }
 

@@ -7,7 +7,9 @@ use protocol::evaluation::{Evaluation, ModelScore};
 use protocol::id::Version;
 use protocol::limits::TEXT_BYTES_MAX;
 use protocol::message::{Hello, Receipt, Refusal, ToClient, ToCoordinator, UpdateHeader};
-use protocol::plan::{ClassLoss, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan};
+use protocol::plan::{
+    ClassLoss, EvaluationPlan, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan,
+};
 
 use crate::chunk::DownloadHeader;
 use crate::decode::{Enrolled, Enrolment};
@@ -64,15 +66,7 @@ pub fn to_client(message: &ToClient) -> proto::ToClient {
             to_client::Kind::Refused(proto::Refused { reason: text(reason), retry: *retry })
         }
         ToClient::Train(plan) => to_client::Kind::Train(round_plan(plan)),
-        ToClient::Evaluate { round, version, model_digest, share } => {
-            to_client::Kind::Evaluate(proto::Evaluate {
-                round: round.0,
-                version: version.0,
-                model_digest: digest(model_digest),
-                share_part: share.part().into(),
-                share_of: share.of().into(),
-            })
-        }
+        ToClient::Evaluate(plan) => to_client::Kind::Evaluate(evaluation_plan(plan)),
         ToClient::Closed { round } => to_client::Kind::Closed(proto::Closed { round: round.0 }),
         ToClient::Finished { version, model_digest } => {
             let model_digest = digest(model_digest);
@@ -84,6 +78,18 @@ pub fn to_client(message: &ToClient) -> proto::ToClient {
 
 fn model_spec(spec: &ModelSpec) -> proto::ModelSpec {
     proto::ModelSpec { preset: spec.preset.clone(), classes: spec.classes.clone() }
+}
+
+fn evaluation_plan(plan: &EvaluationPlan) -> proto::Evaluate {
+    proto::Evaluate {
+        round: plan.round.0,
+        version: plan.version.0,
+        model_digest: digest(&plan.model_digest),
+        share_part: plan.share.part().into(),
+        share_of: plan.share.of().into(),
+        norm: norm(plan.norm),
+        personalise: plan.personalise.clone(),
+    }
 }
 
 fn round_plan(plan: &RoundPlan) -> proto::RoundPlan {
@@ -110,10 +116,6 @@ fn train_plan(plan: &TrainPlan) -> proto::TrainPlan {
         Freeze::Light => proto::Freeze::Light,
         Freeze::None => proto::Freeze::None,
     };
-    let norm = match plan.norm {
-        Norm::Local => proto::Norm::Local,
-        Norm::Frozen => proto::Norm::Frozen,
-    };
     let class_loss = match plan.class_loss {
         ClassLoss::QualityFocal => proto::ClassLoss::QualityFocal,
         ClassLoss::Focal => proto::ClassLoss::Focal,
@@ -132,12 +134,19 @@ fn train_plan(plan: &TrainPlan) -> proto::TrainPlan {
         warm_up: plan.warm_up,
         final_rate: plan.final_rate,
         freeze: freeze.into(),
-        norm: norm.into(),
+        norm: norm(plan.norm),
         class_loss: class_loss.into(),
         static_assignment: plan.static_assignment,
         mosaic: plan.mosaic,
         flip: plan.flip,
         flip_vertical: plan.flip_vertical,
+    }
+}
+
+fn norm(norm: Norm) -> i32 {
+    match norm {
+        Norm::Local => proto::Norm::Local.into(),
+        Norm::Frozen => proto::Norm::Frozen.into(),
     }
 }
 

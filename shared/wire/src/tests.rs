@@ -10,7 +10,7 @@ use protocol::limits::{
     TEXT_BYTES_MAX,
 };
 use protocol::message::{Hello, Receipt, Refusal, ToClient, ToCoordinator};
-use protocol::plan::ModelSpec;
+use protocol::plan::{EvaluationPlan, ModelSpec, Norm};
 
 use crate::decode::DecodeError;
 use crate::{decode, encode, proto};
@@ -108,10 +108,9 @@ fn messages_at_their_limits_fit_their_promised_sizes() {
     check(&encode::to_client(&ToClient::Train(values::longest_plan())), 2 << 10);
     let (round, version, model_digest) =
         (protocol::id::Round(u32::MAX), Version(u32::MAX), Digest([255; 32]));
-    check(
-        &encode::to_client(&ToClient::Evaluate { round, version, model_digest, share: Share::new(15, 16) }),
-        64,
-    );
+    let (share, norm, personalise) = (Share::new(15, 16), Norm::Frozen, "p".repeat(NAME_BYTES_MAX));
+    let evaluate = EvaluationPlan { round, version, model_digest, share, norm, personalise };
+    check(&encode::to_client(&ToClient::Evaluate(evaluate)), 192);
     check(&encode::to_client(&ToClient::Finished { version, model_digest }), 64);
 }
 

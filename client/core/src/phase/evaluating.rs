@@ -3,23 +3,20 @@
 use std::sync::Arc;
 
 use codec::statistics::{default_budget, encode_report};
-use params::Share;
-use protocol::id::{Round, Version};
+use protocol::id::Version;
 use protocol::limits::EVALUATION_BYTES_MAX;
 use protocol::message::ToCoordinator;
-use protocol::plan::Norm;
+use protocol::plan::{EvaluationPlan, Norm};
 use protocol::randomness::Purpose;
 use protocol::train::{DeviceModel, EvaluateJob, EvaluateOutcome, TrainError};
 
-use super::{Held, Member, Phase, Turn};
+use super::{Held, Member, Phase, Turn, UNREADABLE};
 use crate::effect::Effect;
 
 /// A version that is being scored.
 #[derive(Debug)]
 pub(super) struct Evaluating {
-    norm: Norm,
-    /// The channels whose statistics are to be reported.
-    share: Share,
+    plan: EvaluationPlan,
     held: Arc<Held>,
 }
 
@@ -28,24 +25,20 @@ impl Member {
         matches!(&self.phase, Phase::Evaluating(evaluating) if evaluating.held.version == version)
     }
 
-    pub(super) fn evaluate(&mut self, round: Round, share: Share, held: Arc<Held>, turn: &mut Turn<'_>) {
-        // As in the last plan; a device that never had one has neither statistics nor personal values of its own.
-        let habits = self.membership.habits.as_ref();
-        let (norm, method) =
-            habits.map_or((Norm::Local, "none"), |habits| (habits.norm, habits.personalise.as_str()));
+    pub(super) fn evaluate(&mut self, plan: EvaluationPlan, held: Arc<Held>, turn: &mut Turn<'_>) {
         let model = DeviceModel {
             shared: held.model.shared.clone(),
             statistics: held.model.statistics.clone(),
-            personal: self.personal(method, &held.model.shared),
+            personal: self.personal(&plan.personalise, &held.model.shared),
         };
-        let seed = self.seed(round, Purpose::Calibration, turn);
-        let job = EvaluateJob { version: held.version, seed, norm, model };
+        let seed = self.seed(plan.round, Purpose::Calibration, turn);
+        let job = EvaluateJob { version: held.version, seed, norm: plan.norm, model };
         turn.out.push(Effect::Evaluate(Box::new(job)));
-        self.phase = Phase::Evaluating(Evaluating { norm, share, held });
+        self.phase = Phase::Evaluating(Evaluating { plan, held });
     }
 
     pub(crate) fn evaluated(&mut self, outcome: Result<EvaluateOutcome, TrainError>, turn: &mut Turn<'_>) {
-        let Evaluating { norm, share, held } = match std::mem::replace(&mut self.phase, Phase::Idle) {
+        let Evaluating { plan, held } = match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Evaluating(evaluating) => evaluating,
             other => {
                 self.phase = other;
@@ -53,26 +46,33 @@ impl Member {
             }
         };
         match outcome {
-            Err(error) => turn.notice(format!("cannot evaluate version {}: {error}", held.version)),
-            Ok(outcome) => self.answer(norm, share, &held, outcome, turn),
+            Err(error) => {
+                turn.notice(format!("cannot evaluate version {}: {error}", held.version));
+                // Or the round would wait until its time is over. The details may name files: they are for the owner alone.
+                let reason = match error {
+                    TrainError::Data(_) => UNREADABLE.to_owned(),
+                    error => format!("evaluation failed: {error}"),
+                };
+                self.say_declined(plan.round, &reason, turn);
+            }
+            Ok(outcome) => self.answer(&plan, &held, outcome, turn),
         }
         self.proceed(turn);
     }
 
-    fn answer(
-        &mut self,
-        norm: Norm,
-        share: Share,
-        held: &Held,
-        outcome: EvaluateOutcome,
-        turn: &mut Turn<'_>,
-    ) {
+    fn answer(&mut self, plan: &EvaluationPlan, held: &Held, outcome: EvaluateOutcome, turn: &mut Turn<'_>) {
         let EvaluateOutcome { mut evaluation, statistics, statistics_images } = outcome;
         evaluation.statistics = Vec::new();
         evaluation.statistics_images = 0;
-        if norm == Norm::Local && !self.model.statistics.is_empty() {
-            let budget = default_budget(self.model.shared.len(), share).min(EVALUATION_BYTES_MAX / 2);
-            match encode_report(&self.model.statistics, &held.model.statistics, &statistics, share, budget) {
+        if plan.norm == Norm::Local && !self.model.statistics.is_empty() {
+            let budget = default_budget(self.model.shared.len(), plan.share).min(EVALUATION_BYTES_MAX / 2);
+            match encode_report(
+                &self.model.statistics,
+                &held.model.statistics,
+                &statistics,
+                plan.share,
+                budget,
+            ) {
                 Ok(report) => {
                     evaluation.statistics = report;
                     evaluation.statistics_images = statistics_images;

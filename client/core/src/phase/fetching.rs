@@ -26,7 +26,7 @@ impl Fetching {
         let again = self.attempt.deadline().map(|at| (at, "fetch again"));
         let give_up = match self.task {
             Task::Finish { give_up, .. } => Some((give_up, "give up on the final version")),
-            Task::Train(_) | Task::Evaluate { .. } => None,
+            Task::Train(_) | Task::Evaluate(_) => None,
         };
         again.into_iter().chain(give_up).min()
     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use protocol::id::Round;
-use protocol::plan::RoundPlan;
+use protocol::plan::{EvaluationPlan, RoundPlan};
 
 use super::fetching::Fetching;
 use super::{Held, Member, Phase, Task, Turn};
 use crate::personalise;
-use crate::state::{About, FinalModel, Habits, MEMBERSHIP, MODEL};
+use crate::state::{About, FinalModel, MODEL};
 use crate::update::codec_of;
 
 impl Member {
@@ -24,7 +24,7 @@ impl Member {
     pub(crate) fn task(&mut self, task: Task, turn: &mut Turn<'_>) {
         let known = match &task {
             Task::Train(plan) => !self.accepts(plan, turn) || self.is_at(plan, turn),
-            &Task::Evaluate { version, .. } => self.is_evaluating(version),
+            Task::Evaluate(plan) => !self.knows(plan, turn) || self.is_evaluating(plan.version),
             Task::Finish { .. } => false,
         };
         if known || self.is_fetching_for(&task, turn) {
@@ -38,23 +38,27 @@ impl Member {
         self.proceed(turn);
     }
 
-    /// Whether this build can do what the plan asks; declines otherwise. Remembers how the plan wants things.
+    /// Whether this build can do what the plan asks; declines otherwise.
     fn accepts(&mut self, plan: &RoundPlan, turn: &mut Turn<'_>) -> bool {
         let unable = match (codec_of(&plan.uplink), personalise::find(&plan.personalise)) {
             (Err(error), _) => Some(error.to_string()),
-            (_, None) => Some(format!("personalisation {:?} is not known", plan.personalise)),
+            (_, None) => Some(unknown(&plan.personalise)),
             (Ok(_), Some(_)) => None,
         };
         if let Some(reason) = unable {
             self.decline(plan.round, &reason, turn);
             return false;
         }
-        let habits = Habits { norm: plan.train.norm, personalise: plan.personalise.clone() };
-        if self.membership.habits.as_ref() != Some(&habits) {
-            self.membership.habits = Some(habits);
-            turn.persist(MEMBERSHIP, self.membership.encode());
-        }
         true
+    }
+
+    /// Whether this build can evaluate as it is asked to; declines otherwise.
+    fn knows(&mut self, plan: &EvaluationPlan, turn: &mut Turn<'_>) -> bool {
+        let known = personalise::find(&plan.personalise).is_some();
+        if !known {
+            self.decline(plan.round, &unknown(&plan.personalise), turn);
+        }
+        known
     }
 
     /// Whether this plan is being followed already: the coordinator repeats it to a client that comes back. Training for
@@ -114,7 +118,7 @@ impl Member {
     pub(super) fn start(&mut self, task: Task, held: Arc<Held>, turn: &mut Turn<'_>) {
         match task {
             Task::Train(plan) => self.train(*plan, held, turn),
-            Task::Evaluate { round, share, .. } => self.evaluate(round, share, held, turn),
+            Task::Evaluate(plan) => self.evaluate(*plan, held, turn),
             Task::Finish { version, model_digest, .. } => {
                 if let Some(spec) = self.membership.spec.clone() {
                     let about = About { run: self.membership.run, version, model_digest, spec };
@@ -135,4 +139,8 @@ impl Member {
             None => start,
         }
     }
+}
+
+fn unknown(method: &str) -> String {
+    format!("personalisation {method:?} is not known")
 }

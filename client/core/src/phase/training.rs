@@ -9,7 +9,7 @@ use protocol::train::{DeviceModel, TrainError, TrainJob, TrainOutcome};
 use rand::Rng as _;
 
 use super::uploading::Uploading;
-use super::{Held, Member, Phase, Turn};
+use super::{Held, Member, Phase, Turn, UNREADABLE};
 use crate::effect::Effect;
 use crate::personalise;
 use crate::state::{OUTGOING, Outgoing};
@@ -52,7 +52,7 @@ impl Member {
         if let Err(error @ TrainError::Data(_)) = &outcome {
             // The details name files: they are for the owner alone.
             turn.notice(format!("round {}: {error}", plan.round));
-            self.say_declined(plan.round, "the device's images cannot be read", turn);
+            self.say_declined(plan.round, UNREADABLE, turn);
             self.proceed(turn);
             return;
         }

@@ -11,8 +11,7 @@ fn device() -> (Origin, Device) {
 
 #[test]
 fn states_come_back() {
-    let habits = Some(Habits { norm: Norm::Frozen, personalise: "head".into() });
-    let membership = Membership { run: RunId(u64::MAX), seed: u64::MAX, spec: Some(spec()), habits };
+    let membership = Membership { run: RunId(u64::MAX), seed: u64::MAX, spec: Some(spec()) };
     assert_eq!(Membership::decode(&membership.encode()), Ok(membership));
     let (origin, device) = device();
     assert_eq!(Device::decode(&device.encode(&origin)), Ok((origin, device)));

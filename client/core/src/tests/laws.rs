@@ -4,8 +4,11 @@ use params::Share;
 use proptest::prelude::*;
 use protocol::id::{Round, Version};
 use protocol::message::{Receipt, Refusal, ToClient, UpdateHeader};
+use protocol::plan::EvaluationPlan;
 
-use super::support::{Driver, RUN, digest, evaluated, fetched, plan, shared_layout, trained, welcome};
+use super::support::{
+    Driver, RUN, digest, evaluated, evaluation, fetched, plan, shared_layout, trained, welcome,
+};
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::state::{Outgoing, Stored};
@@ -170,12 +173,7 @@ proptest! {
                 2..=4 => welcome(protocol::id::RunId(5 + u64::from(number / 3)), number != 1),
                 5 => Event::Instruction(ToClient::Refused { reason: "later".into(), retry: true }),
                 6..=8 => Event::Instruction(ToClient::Train(plan(number, number))),
-                9 => Event::Instruction(ToClient::Evaluate {
-                    round,
-                    version,
-                    model_digest: digest(number),
-                    share: Share::new(number as u8, 3),
-                }),
+                9 => Event::Instruction(ToClient::Evaluate(EvaluationPlan { share: Share::new(number as u8, 3), ..evaluation(number, number) })),
                 10 => Event::Instruction(ToClient::Closed { round }),
                 11 if number == 3 => {
                     Event::Instruction(ToClient::Finished { version, model_digest: digest(number) })
@@ -250,19 +248,16 @@ fn tell(codec: &str, method: &str, rounds: u32, personal: &[f32; 2]) -> Vec<Vec<
         let mut plan = plan(round, 0);
         plan.uplink.codec = codec.into();
         plan.personalise = method.into();
-        let (version, model_digest) = (Version(0), digest(0));
         let shared = (1..=5).map(|value| 0.37 * (value * round) as f32).collect();
         events.extend([
             Event::Instruction(ToClient::Train(plan)),
             fetched(0),
             trained(shared, personal.to_vec()),
             Event::Uploaded(Ok(Receipt::Accepted { round: Round(round) })),
-            Event::Instruction(ToClient::Evaluate {
-                round: Round(round),
-                version,
-                model_digest,
-                share: Share::ALL,
-            }),
+            Event::Instruction(ToClient::Evaluate(EvaluationPlan {
+                personalise: method.into(),
+                ..evaluation(round, 0)
+            })),
             evaluated(),
         ]);
     }

@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use params::Share;
 use protocol::id::{Round, RunId, Version};
 use protocol::message::{Receipt, Refusal, ToClient, ToCoordinator};
+use protocol::plan::Norm;
 use protocol::time::Timestamp;
 use protocol::train::TrainError;
 
-use super::support::{Driver, digest, evaluated, fetched, layout, plan, trained, welcome};
+use super::support::{Driver, digest, evaluated, evaluation, fetched, layout, plan, trained, welcome};
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::state::{DEVICE, Device, OUTGOING, Outgoing};
@@ -90,8 +90,12 @@ fn command(driver: &mut Driver, line: &str) -> Vec<Effect> {
             Event::Instruction(ToClient::Train(plan))
         }
         "evaluate" => {
-            let (version, model_digest) = (Version(version), digest(version));
-            Event::Instruction(ToClient::Evaluate { round, version, model_digest, share: Share::ALL })
+            let mut plan = evaluation(round.0, version);
+            plan.personalise = text("personalise").unwrap_or("head").into();
+            if text("norm") == Some("frozen") {
+                plan.norm = Norm::Frozen;
+            }
+            Event::Instruction(ToClient::Evaluate(plan))
         }
         "closed" => Event::Instruction(ToClient::Closed { round }),
         "finished" => {
@@ -103,6 +107,7 @@ fn command(driver: &mut Driver, line: &str) -> Vec<Effect> {
         "trained" => trained(values("shared", "8,-4,2,1,0"), values("personal", "7,7")),
         "untrained" => Event::Trained(Err(TrainError::Data("/photos/gate.jpg: truncated".into()))),
         "evaluated" => evaluated(),
+        "unevaluated" => Event::Evaluated(Err(TrainError::Data("/photos/gate.jpg: truncated".into()))),
         "accepted" => Event::Uploaded(Ok(Receipt::Accepted { round })),
         "late" => Event::Uploaded(Ok(Receipt::Refused(Refusal::Late { round }))),
         "unanswered" => Event::Uploaded(Err("connection reset".into())),

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec::residual::Lineage;
-use params::{Digest, Layout, Scope, TensorSpec};
+use params::{Digest, Layout, Scope, Share, TensorSpec};
 use protocol::evaluation::Evaluation;
 use protocol::id::{ClientId, Round, RunId, Version};
 use protocol::message::ToClient;
-use protocol::plan::{ClassLoss, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan};
+use protocol::plan::{
+    ClassLoss, EvaluationPlan, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan,
+};
 use protocol::time::Timestamp;
 use protocol::train::{DataSummary, DeviceModel, EvaluateOutcome, TrainOutcome};
 
@@ -85,6 +87,17 @@ pub(crate) fn plan(round: u32, version: u32) -> RoundPlan {
             value_bits: 3,
             budget_bytes: None,
         },
+        personalise: "head".into(),
+    }
+}
+
+pub(crate) fn evaluation(round: u32, version: u32) -> EvaluationPlan {
+    EvaluationPlan {
+        round: Round(round),
+        version: Version(version),
+        model_digest: digest(version),
+        share: Share::ALL,
+        norm: Norm::Local,
         personalise: "head".into(),
     }
 }

@@ -20,7 +20,8 @@ pub struct Settings {
     pub classes: Option<Vec<String>>,
     /// Clients that must be connected before a round opens.
     pub min_clients: u32,
-    /// Updates without which a round publishes nothing; `min_clients` when not given.
+    /// Updates without which a round publishes nothing. When not given, half of `min_clients` or of `cohort`, whichever is
+    /// smaller, but two if that is not more than it.
     pub min_contributors: Option<u32>,
     /// Updates after which a round closes; everyone connected at its opening when not given.
     pub cohort: Option<u32>,

@@ -79,7 +79,7 @@ fn unknown_settings_and_algorithms_are_refused() {
 fn pairs_that_cannot_hold_are_refused_naming_both() {
     for (toml, expected) in [
         ("min_clients = 2\nmin_contributors = 3", "min_contributors 3 and min_clients 2 cannot go together"),
-        ("min_clients = 5\ncohort = 4", "cohort 4 and min_contributors 5 cannot go together"),
+        ("cohort = 1\nmin_contributors = 2", "cohort 1 and min_contributors 2 cannot go together"),
         (
             "train = { batch = 4, micro_batch = 8 }",
             "train.micro_batch 8 and train.batch 4 cannot go together",
@@ -124,6 +124,26 @@ fn a_run_is_named_by_what_its_updates_mean() {
     let fields = serde_json::to_value(&base).unwrap();
     for setting in settings::OPERATIONAL {
         assert!(fields.get(setting).is_some(), "{setting} is no setting");
+    }
+}
+
+#[test]
+fn one_device_that_fails_does_not_cost_a_round_unless_it_would_expose_another() {
+    for (min_clients, cohort, expected) in [
+        (1, None, 1),
+        (2, None, 2),
+        (3, None, 2),
+        (4, None, 2),
+        (5, None, 3),
+        (100, None, 50),
+        (100, Some(10), 5),
+        (4, Some(10), 2),
+        (10, Some(2), 2),
+        (10, Some(1), 1),
+    ] {
+        let config = RunConfig::new(Settings { min_clients, cohort, ..Settings::default() }).unwrap();
+        assert_eq!(config.min_contributors(), expected, "{min_clients} clients, cohort {cohort:?}");
+        assert_eq!(config.cautions().len(), usize::from(expected == 1));
     }
 }
 

@@ -76,15 +76,32 @@ fn what_must_not_happen_is_seen() {
     check(&[published(0), opened(1, 0, &["a", "a"])], Some("a cohort names each client once, in order"));
     check(&after(&[opened(2, 0, &["a"])]), Some("one round is open at a time"));
     check(&after(&[receipt(1, "a")]), Some("an acknowledged update is durable"));
-    check(&after(&[accepted(2, "a")]), Some("an update counts at most once, in its open round"));
+    check(
+        &after(&[accepted(2, "a")]),
+        Some("a client counts at most once in a version, by an update of the open round"),
+    );
     check(
         &after(&[accepted(1, "a"), accepted(1, "a")]),
-        Some("an update counts at most once, in its open round"),
+        Some("a client counts at most once in a version, by an update of the open round"),
     );
     check(&after(&[closed(1, 1, 0)]), Some("a version is made of enough updates"));
-    check(&after(&[accepted(1, "a"), closed(1, 1, 2)]), Some("every accepted update of the round counts"));
+    check(
+        &after(&[accepted(1, "a"), closed(1, 1, 2)]),
+        Some("every accepted update counts, carried ones too"),
+    );
     check(&after(&[accepted(1, "a"), closed(1, 2, 1)]), Some("versions follow one another"));
     check(&after(&[accepted(1, "a"), published(1)]), Some("a version is published only from a closed round"));
     let abandoned = Effect::Journal(Record::RoundAbandoned { round: Round(1) });
-    check(&after(&[abandoned, opened(1, 0, &["a"])]), Some("rounds are numbered upwards"));
+    check(&after(&[abandoned.clone(), opened(1, 0, &["a"])]), Some("rounds are numbered upwards"));
+    let carried = after(&[accepted(1, "a"), abandoned, opened(2, 0, &["b"])]);
+    let then = |more: &[Effect]| [carried.as_slice(), more].concat();
+    check(&then(&[accepted(2, "b"), closed(2, 1, 2)]), None);
+    check(
+        &then(&[accepted(2, "b"), closed(2, 1, 1)]),
+        Some("every accepted update counts, carried ones too"),
+    );
+    check(
+        &then(&[accepted(2, "a")]),
+        Some("a client counts at most once in a version, by an update of the open round"),
+    );
 }

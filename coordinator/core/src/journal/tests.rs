@@ -29,6 +29,12 @@ fn records_survive_as_bytes() {
         Record::RoundEvaluated { report, statistics: Vec::new() },
         Record::RoundAbandoned { round: Round(3) },
         Record::RoundReported { round: Round(3) },
+        Record::Compacted {
+            round: Round(3),
+            version: Version(2),
+            asked: vec![client("bob")],
+            receipts: vec![(client("ada"), Round(1), Digest::of(&[b"x"]))],
+        },
     ];
     for record in records {
         let bytes = record.encode();

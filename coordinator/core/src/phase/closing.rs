@@ -7,12 +7,14 @@ use params::Share;
 use protocol::evaluation::CentralScore;
 use protocol::id::ClientId;
 use protocol::message::ToClient;
+use protocol::plan::EvaluationPlan;
 use protocol::time::Timestamp;
 
 use super::halted::Halted;
 use super::{Phase, next};
 use crate::attendance::{Attendance, Presence};
 use crate::context::Context;
+use crate::contributions::Contributions;
 use crate::effect::Effect;
 use crate::evaluations::Evaluations;
 use crate::event::Event;
@@ -75,7 +77,7 @@ impl Closing {
         let shares = divide(attendance.iter().map(asked).collect(), published.version);
         let stage = Stage::Evaluating { attendance, shares, deadline, evaluations };
         let mut closing = Box::new(Self { published, report, opened, stage });
-        out.extend(present.iter().filter_map(|client| closing.ask(client)));
+        out.extend(present.iter().filter_map(|client| closing.ask(cx, client)));
         closing.conclude(cx, now, out).unwrap_or(Phase::Closing(closing))
     }
 
@@ -113,7 +115,7 @@ impl Closing {
         match (event, &mut self.stage) {
             (Event::Connected { client, .. }, Stage::Evaluating { attendance, .. }) => {
                 if attendance.returned(&client) {
-                    out.extend(self.ask(&client));
+                    out.extend(self.ask(cx, &client));
                 }
             }
             (Event::Disconnected { client }, Stage::Evaluating { attendance, .. }) => {
@@ -133,9 +135,14 @@ impl Closing {
                     }
                 }
             }
-            (Event::Declined { client, round, .. }, Stage::Evaluating { attendance, .. }) => {
-                if round == self.report.round && attendance.get(&client) == Some(Presence::Present) {
+            (Event::Declined { client, round, reason }, Stage::Evaluating { attendance, .. }) => {
+                let asked = matches!(attendance.get(&client), Some(Presence::Present | Presence::Away(_)));
+                if asked && round == self.report.round {
                     attendance.set(&client, Presence::Declined);
+                    let version = self.published.version;
+                    out.push(Effect::Notice(format!(
+                        "{client} does not evaluate version {version}: {reason}"
+                    )));
                 }
             }
             (Event::Tick, Stage::Evaluating { attendance, .. }) => attendance.expire(now),
@@ -168,13 +175,19 @@ impl Closing {
         self.conclude(cx, now, out)
     }
 
-    fn ask(&self, client: &ClientId) -> Option<Effect> {
+    fn ask(&self, cx: &Context, client: &ClientId) -> Option<Effect> {
         let Stage::Evaluating { shares, .. } = &self.stage else { return None };
         let share = *shares.get(client)?;
-        let (round, version, model_digest) =
-            (self.report.round, self.published.version, self.published.digest);
-        let instruction = ToClient::Evaluate { round, version, model_digest, share };
-        Some(Effect::Send { client: client.clone(), instruction })
+        let settings = cx.config.settings();
+        let plan = EvaluationPlan {
+            round: self.report.round,
+            version: self.published.version,
+            model_digest: self.published.digest,
+            share,
+            norm: settings.train.norm,
+            personalise: settings.personalise.clone(),
+        };
+        Some(Effect::Send { client: client.clone(), instruction: ToClient::Evaluate(plan) })
     }
 
     /// Goes on to scoring, or to the report, once no more evaluations are to be waited for.
@@ -224,7 +237,8 @@ impl Closing {
 
     fn finish(&mut self, cx: &mut Context, now: Timestamp, out: &mut Vec<Effect>) -> Phase {
         self.give_report(cx, now, out);
-        next(cx, now, self.published.clone(), now, out)
+        let contributions = Contributions::new(&cx.config, self.published.clone());
+        next(cx, now, contributions, now, out)
     }
 
     fn stop(&mut self, cx: &mut Context, now: Timestamp, out: &mut Vec<Effect>) -> Phase {

@@ -26,38 +26,40 @@ pub(crate) struct Collecting {
     round: Round,
     opened: Timestamp,
     deadline: Timestamp,
-    /// Updates after which the round closes.
+    /// Updates after which the round closes, those carried over included.
     goal: usize,
     attendance: Attendance,
     contributions: Contributions,
 }
 
 impl Collecting {
-    /// Chooses a cohort of the connected clients and asks it.
+    /// Chooses a cohort of the connected clients and asks it. Those whose updates are carried over are not asked again: a second
+    /// update from the same version would count the same images twice.
     pub(crate) fn open(
         cx: &mut Context,
         now: Timestamp,
-        base: Arc<Published>,
+        contributions: Contributions,
         out: &mut Vec<Effect>,
     ) -> Phase {
         let round = Round(cx.round.0 + 1);
-        let candidates: Vec<_> = cx.roster.clients().collect();
-        let (asked, goal) = cx.config.asked_and_goal(candidates.len());
+        let carried = contributions.clients();
+        let candidates: Vec<_> = cx.roster.clients().filter(|client| !carried.contains(*client)).collect();
+        let (asked, goal) = cx.config.asked_and_goal(candidates.len() + carried.len());
+        let asked = asked.saturating_sub(carried.len());
         let seed = cx.config.settings().seed;
         let cohort = cx.config.select().select(seed, round, &candidates, asked);
         debug_assert!(invariants::distinct_and_ordered(&cohort));
-        let (version, recorded) = (base.version, cohort.clone());
+        let (version, recorded) = (contributions.base().version, cohort.clone());
         out.push(Effect::Journal(Record::RoundOpened {
             round,
             version,
             cohort: recorded,
             goal: goal as u32,
         }));
-        let contributions = Contributions::new(&cx.config, base);
         Self::resume(cx, now, round, goal, cohort, contributions, out)
     }
 
-    /// Goes on with a round that was opened; who has contributed already is in `cx`.
+    /// Goes on with a round that was opened, and with the contributions so far.
     pub(crate) fn resume(
         cx: &mut Context,
         now: Timestamp,
@@ -70,14 +72,12 @@ impl Collecting {
         let mut attendance = Attendance::default();
         let back_by = now + cx.config.grace();
         for client in &cohort {
-            let presence = match cx.counted(client, round) {
-                Some(_) => Presence::Answered,
-                None if cx.roster.holds(client) => Presence::Present,
-                None => Presence::Away(back_by),
-            };
-            attendance.set(client, presence);
+            let here = cx.roster.holds(client);
+            attendance.set(client, if here { Presence::Present } else { Presence::Away(back_by) });
         }
+        contributions.clients().iter().for_each(|client| attendance.set(client, Presence::Answered));
         cx.round = round;
+        cx.last_asked = attendance.iter().map(|(client, _)| client.clone()).collect();
         cx.admit_for(round, cohort.into(), contributions.base());
         let deadline = now + cx.config.round_time_limit();
         let mut phase = Box::new(Self { round, opened: now, deadline, goal, attendance, contributions });
@@ -164,7 +164,7 @@ impl Collecting {
                 cx.refuse(client, payload, refusal, out);
             };
         }
-        if self.attendance.get(&client).is_none() {
+        if self.attendance.get(&client).is_none() || self.contributions.clients().contains(&client) {
             return cx.refuse(client, payload, Refusal::NotAsked { round }, out);
         }
         match update.and_then(|update| self.accept(cx, &client, &header, &update).map(|()| update)) {
@@ -246,8 +246,9 @@ impl Collecting {
     fn abandon(&mut self, cx: &mut Context, now: Timestamp, ending: Ending, out: &mut Vec<Effect>) -> Phase {
         let round = self.round;
         let (contributed, needed) = (self.contributed(), cx.config.min_contributors());
+        let kept = if contributed > 0 { "; they count in the next round" } else { "" };
         out.push(Effect::Notice(format!(
-            "round {round} abandoned: {contributed} of {needed} updates it needs"
+            "round {round} abandoned: {contributed} of {needed} updates it needs{kept}"
         )));
         self.dismiss(cx, out);
         let base = self.base().clone();
@@ -265,7 +266,10 @@ impl Collecting {
             let reason = format!("{} rounds in a row abandoned for want of updates", cx.abandoned_in_a_row);
             return Halted::stopped(cx, Some(base), reason, out);
         }
-        next(cx, now, base, now + pause(cx.abandoned_in_a_row), out)
+        let nothing = Contributions::new(&cx.config, base);
+        let mut contributions = std::mem::replace(&mut self.contributions, nothing);
+        contributions.carry();
+        next(cx, now, contributions, now + pause(cx.abandoned_in_a_row), out)
     }
 
     /// Tells those still at work that the round is over.
@@ -282,7 +286,7 @@ impl Collecting {
     fn report(&self, published: &Published, ending: Ending, abandoned: bool) -> RoundReport {
         let mut report = RoundReport::new(self.round, published, ending, self.contributions.totals());
         report.abandoned = abandoned;
-        report.asked = self.attendance.asked() as u32;
+        report.asked = self.attendance.asked() as u32 - report.carried;
         report.declined = self.attendance.declined() as u32;
         report.lost = self.attendance.lost() as u32;
         report

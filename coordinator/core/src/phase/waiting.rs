@@ -12,6 +12,7 @@ use super::collecting::Collecting;
 use super::halted::Halted;
 use super::{Phase, next};
 use crate::context::Context;
+use crate::contributions::Contributions;
 use crate::effect::Effect;
 use crate::event::{Event, InitialModel};
 use crate::journal::Record;
@@ -28,8 +29,8 @@ pub(crate) enum Waiting {
     Initialising,
     /// Enough clients, and this time, open the next round.
     Ready {
-        /// The last published version.
-        head: Arc<Published>,
+        /// To the version after the last published one: none, or those of rounds that were abandoned.
+        contributions: Contributions,
         /// Not before then: rounds that clients decline at once must not spin.
         not_before: Timestamp,
     },
@@ -47,11 +48,14 @@ impl Waiting {
             Event::Connected { .. } | Event::Tick => match self {
                 Self::Gathering => self.freeze_if_enough(cx, out),
                 Self::Initialising => {}
-                Self::Ready { head, not_before } => {
-                    if enough(cx) && now >= *not_before {
-                        return Some(Collecting::open(cx, now, head.clone(), out));
-                    }
+                Self::Ready { not_before, .. } if enough(cx) && now >= *not_before => {
+                    // In its place until this phase is left: what it is without contributions.
+                    let Self::Ready { contributions, .. } = std::mem::replace(self, Self::Gathering) else {
+                        unreachable!("it has just been seen")
+                    };
+                    return Some(Collecting::open(cx, now, contributions, out));
                 }
+                Self::Ready { .. } => {}
             },
             Event::Initialised { initial } if matches!(self, Self::Initialising) => {
                 return Some(start(cx, now, initial, out));
@@ -74,8 +78,8 @@ impl Waiting {
     /// Opens the next round, or says what is waited for.
     pub(crate) fn open_if_ready(self, cx: &mut Context, now: Timestamp, out: &mut Vec<Effect>) -> Phase {
         match self {
-            Self::Ready { head, not_before } if enough(cx) && now >= not_before => {
-                Collecting::open(cx, now, head, out)
+            Self::Ready { contributions, not_before } if enough(cx) && now >= not_before => {
+                Collecting::open(cx, now, contributions, out)
             }
             waiting => {
                 let (connected, needed) = (cx.roster.len(), cx.config.settings().min_clients);
@@ -120,7 +124,7 @@ impl Waiting {
 
     pub(crate) fn published(&self) -> Option<&Arc<Published>> {
         match self {
-            Self::Ready { head, .. } => Some(head),
+            Self::Ready { contributions, .. } => Some(contributions.base()),
             Self::Gathering | Self::Initialising => None,
         }
     }
@@ -142,7 +146,8 @@ fn start(cx: &mut Context, now: Timestamp, initial: InitialModel, out: &mut Vec<
         Ok(first) => {
             let first = Arc::new(first);
             out.push(Effect::Publish(first.clone()));
-            next(cx, now, first, now, out)
+            let contributions = Contributions::new(&cx.config, first);
+            next(cx, now, contributions, now, out)
         }
         Err(problem) => {
             Halted::stopped(cx, None, format!("the initial weights cannot be used: {problem}"), out)

@@ -5,7 +5,7 @@
 //! they have no receipt for. `invariants::Checker` watches every performed effect; at the end the published model is
 //! compared with sums over the journal made in another way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use codec::statistics::{StatisticsLayout, encode_report};
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use protocol::evaluation::{CentralScore, Evaluation, ModelScore};
 use protocol::id::{ClientId, Round, Version};
-use protocol::message::{ToClient, UpdateHeader};
+use protocol::message::{Receipt, ToClient, UpdateHeader};
 use protocol::time::Timestamp;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -40,6 +40,11 @@ struct World {
     post: VecDeque<Post>,
     /// Whether clients that come back have forgotten what they trained, and train anew to other values.
     forgetful: bool,
+    /// Whether clients often decline, so that rounds are abandoned.
+    reluctant: bool,
+    /// Accepted receipts that clients have seen, by round.
+    acknowledged: BTreeSet<(ClientId, Round)>,
+    compactions: u32,
     trained: u32,
     complete: bool,
     effects: usize,
@@ -51,7 +56,20 @@ impl World {
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let driver = Driver::new(settings);
         let (pending, post) = (BTreeMap::new(), VecDeque::new());
-        Self { driver, rng, clients, pending, post, forgetful, trained: 0, complete: false, effects: 0 }
+        Self {
+            driver,
+            rng,
+            clients,
+            pending,
+            post,
+            forgetful,
+            reluctant: false,
+            acknowledged: BTreeSet::new(),
+            compactions: 0,
+            trained: 0,
+            complete: false,
+            effects: 0,
+        }
     }
 
     /// Runs until all rounds are done; the machine dies after each of these numbers of effects.
@@ -94,6 +112,8 @@ impl World {
             // A real driver counts from its own start.
             self.driver.now = Timestamp::START;
         }
+        let kept = self.rng.random_range(0..3);
+        self.compactions += u32::from(self.driver.compact(kept));
         let (effects, alive) = self.driver.restart();
         self.effects += effects.len();
         effects.into_iter().for_each(|effect| self.react(effect));
@@ -122,6 +142,12 @@ impl World {
             Effect::Initialise { .. } => {
                 self.post.push_back(Post::Event(Event::Initialised { initial: initial() }));
             }
+            Effect::Send { client, instruction: ToClient::Train(plan) }
+                if self.reluctant && self.rng.random_range(0..3) > 0 =>
+            {
+                let (round, reason) = (plan.round, "too hot".to_owned());
+                self.post.push_back(Post::Event(Event::Declined { client, round, reason }));
+            }
             Effect::Send { client, instruction: ToClient::Train(plan) } => {
                 let held =
                     self.pending.get(&client).filter(|(header, _)| header.round == plan.round).cloned();
@@ -136,11 +162,14 @@ impl World {
                 self.pending.insert(client.clone(), (header.clone(), payload.clone()));
                 self.post.push_back(Post::Upload(client, header, payload));
             }
-            Effect::Send { client, instruction: ToClient::Evaluate { version, share, .. } } => {
-                let evaluation = self.evaluation(share);
+            Effect::Send { client, instruction: ToClient::Evaluate(plan) } => {
+                let (version, evaluation) = (plan.version, self.evaluation(plan.share));
                 self.post.push_back(Post::Event(Event::Evaluated { client, version, evaluation }));
             }
-            Effect::Receipt { client, payload, .. } => {
+            Effect::Receipt { client, payload, receipt } => {
+                if let Receipt::Accepted { round } = receipt {
+                    self.acknowledged.insert((client.clone(), round));
+                }
                 self.pending.retain(|name, (header, _)| *name != client || header.payload_digest != payload);
             }
             Effect::Score { published, .. } => {
@@ -170,7 +199,8 @@ impl World {
     }
 }
 
-/// The model that the journal's accepted updates make, summed in 128-bit integers round by round.
+/// The model that the journal's accepted updates make, summed in 128-bit integers version by version: each counts exactly
+/// once, also when its round was abandoned.
 fn model_of(journal: &[Record]) -> Canonical {
     let shared = layout().of_scope(Scope::Shared);
     let mut model = Canonical::from_values(shared.clone().into(), &initial().shared).unwrap();
@@ -178,7 +208,6 @@ fn model_of(journal: &[Record]) -> Canonical {
     let mut updates: Vec<(i128, Vec<(u32, f32)>)> = Vec::new();
     for record in journal {
         match record {
-            Record::RoundOpened { .. } => updates.clear(),
             Record::Accepted { header, payload, .. } => {
                 let entries = codec::decode_update(&shared, usize::MAX, payload).unwrap();
                 updates.push((header.examples.into(), entries));
@@ -199,13 +228,17 @@ fn model_of(journal: &[Record]) -> Canonical {
                 let moves = sums.map(|sum| half_away(half_away(sum, weight), 256) as i32);
                 model.advance(&moves);
                 assert_eq!(model.digest(), report.model_digest, "round {}", report.round);
+                updates.clear();
             }
             Record::RunStarted { .. }
+            | Record::RoundOpened { .. }
             | Record::RoundEvaluated { .. }
             | Record::RoundAbandoned { .. }
-            | Record::RoundReported { .. } => {}
+            | Record::RoundReported { .. }
+            | Record::Compacted { .. } => {}
         }
     }
+    assert!(updates.is_empty(), "what was accepted is part of a version");
     model
 }
 
@@ -214,11 +247,23 @@ fn check(settings: Settings, clients: usize, seed: u64, forgetful: bool, deaths:
     let rounds = settings.rounds;
     let mut world = World::new(settings, clients, seed, forgetful);
     world.run(deaths);
-    let published = world.published();
-    assert_eq!(published.version, Version(rounds));
-    assert_eq!(published.digest, model_of(&world.driver.journal()).digest());
-    assert_eq!(published.statistics, [1.0; 4]);
+    assert_eq!(world.published().version, Version(rounds));
+    assert_eq!(world.published().statistics, [1.0; 4]);
+    check_counts(&world);
     world.effects
+}
+
+/// Everything that was acknowledged is in the model, once.
+#[track_caller]
+fn check_counts(world: &World) {
+    let history = &world.driver.history;
+    assert_eq!(world.published().digest, model_of(history).digest());
+    let accepted = history.iter().filter_map(|record| match record {
+        Record::Accepted { round, client, .. } => Some((client.clone(), *round)),
+        _ => None,
+    });
+    let accepted: BTreeSet<_> = accepted.collect();
+    assert!(world.acknowledged.is_subset(&accepted));
 }
 
 fn three_rounds() -> Settings {
@@ -236,6 +281,19 @@ fn a_run_survives_death_after_any_effect() {
         check(three_rounds(), 3, 7, false, &[death]);
         check(three_rounds(), 3, 7, true, &[death, death % 5]);
     }
+}
+
+/// The laws above would hold in vain if these never happened.
+#[test]
+fn rounds_are_abandoned_and_journals_compacted() {
+    let mut world = World::new(varied(false, None, 3), 5, 1, false);
+    world.reluctant = true;
+    world.run(&[30, 40, 50, 60, 70]);
+    check_counts(&world);
+    let carried = |record: &Record| matches!(record, Record::RoundClosed { report } if report.carried > 0);
+    assert!(world.driver.history.iter().any(carried));
+    assert!(world.compactions > 1, "{}", world.compactions);
+    assert!(world.driver.records.len() < world.driver.history.len());
 }
 
 /// A run's settings with momentum and a cohort smaller than the fleet.
@@ -269,13 +327,30 @@ proptest! {
         check(varied(false, cohort, min_contributors), clients, seed, forgetful, &deaths);
     }
 
+    /// Clients decline more often than not, so that most rounds are abandoned with some updates accepted: these make the next
+    /// version together with later ones.
+    #[test]
+    fn updates_of_abandoned_rounds_count_in_the_next(
+        seed: u64,
+        clients in 4_usize..8,
+        cohort in proptest::option::of(3_u32..5),
+        deaths in proptest::collection::vec(0_usize..60, 0..6),
+    ) {
+        let mut settings = varied(false, cohort, 3);
+        settings.rounds = 2;
+        let mut world = World::new(settings, clients, seed, false);
+        world.reluctant = true;
+        world.run(&deaths);
+        check_counts(&world);
+    }
+
     /// With momentum the model depends on the state that is published with each version.
     #[test]
     fn a_restart_does_not_restart_the_optimiser(seed: u64, deaths in proptest::collection::vec(0_usize..60, 1..4)) {
         let digest = |deaths: &[usize]| {
             let mut world = World::new(varied(true, None, 3), 3, seed, false);
             world.run(deaths);
-            (world.published().digest, world.driver.journal())
+            (world.published().digest, world.driver.history)
         };
         // The same updates, recombined from the journal without any crash in between.
         let (crashed, journal) = digest(&deaths);
@@ -343,7 +418,8 @@ fn replayed(settings: Settings, journal: &[Record]) -> params::Digest {
             Record::RunStarted { .. }
             | Record::RoundEvaluated { .. }
             | Record::RoundAbandoned { .. }
-            | Record::RoundReported { .. } => {}
+            | Record::RoundReported { .. }
+            | Record::Compacted { .. } => {}
         }
     }
     Published::decode(driver.published.as_ref().unwrap()).unwrap().digest

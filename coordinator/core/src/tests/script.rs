@@ -50,8 +50,10 @@ fn run(script: &str) -> String {
         }
         let driver = driver.as_mut().expect("a script begins with its settings");
         let before = glance(driver);
+        // Its name changes with every default of the settings.
+        let run = driver.core.config().run().to_string();
         for effect in command(driver, line) {
-            writeln!(text, "    {}", picture(&effect)).unwrap();
+            writeln!(text, "    {}", picture(&effect).replace(&run, "RUN")).unwrap();
         }
         let after = glance(driver);
         if after != before {
@@ -232,6 +234,7 @@ fn record_picture(record: &Record) -> String {
         }
         Record::RoundAbandoned { round } => format!("round {round} abandoned"),
         Record::RoundReported { round } => format!("round {round} reported"),
+        Record::Compacted { round, version, .. } => format!("rounds up to {round} made version {version}"),
     }
 }
 
@@ -248,7 +251,7 @@ fn instruction_picture(instruction: &ToClient) -> String {
                 plan.round, plan.version, plan.time_limit
             )
         }
-        ToClient::Evaluate { version, .. } => format!("evaluate version {version}"),
+        ToClient::Evaluate(plan) => format!("evaluate version {}", plan.version),
         ToClient::Closed { round } => format!("round {round} is closed"),
         ToClient::Finished { version, .. } => format!("finished with version {version}"),
     }

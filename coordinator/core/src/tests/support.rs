@@ -10,6 +10,7 @@ use protocol::time::Timestamp;
 
 use crate::config::Settings;
 use crate::invariants::Checker;
+use crate::journal::Compaction;
 use crate::{Coordinator, Effect, Event, InitialModel, Published, Record, RunConfig, admit};
 
 /// Shared values of the toy model.
@@ -81,6 +82,8 @@ pub(crate) struct Driver {
     pub(crate) now: Timestamp,
     /// The journal, as bytes.
     pub(crate) records: Vec<Vec<u8>>,
+    /// The records that compaction has dropped, and all others.
+    pub(crate) history: Vec<Record>,
     /// The last published version, as bytes.
     pub(crate) published: Option<Vec<u8>>,
     pub(crate) checker: Checker,
@@ -96,6 +99,7 @@ impl Driver {
             core: Coordinator::new(config.clone()),
             now: Timestamp::START,
             records: Vec::new(),
+            history: Vec::new(),
             published: None,
             checker: Checker::new(config.min_contributors()),
             life: None,
@@ -132,7 +136,10 @@ impl Driver {
             }
             self.checker.observe(&effect).unwrap();
             match &effect {
-                Effect::Journal(record) => self.records.push(record.encode()),
+                Effect::Journal(record) => {
+                    self.records.push(record.encode());
+                    self.history.push(record.clone());
+                }
                 Effect::Publish(published) => self.published = Some(published.encode()),
                 _ => {}
             }
@@ -143,13 +150,33 @@ impl Driver {
 
     /// Starts again from what is durable.
     pub(crate) fn restart(&mut self) -> (Vec<Effect>, bool) {
-        let published = self.published.as_ref().map(|bytes| Published::decode(bytes).unwrap());
-        let records = self.journal().into_iter();
-        let mut out = Vec::new();
-        self.core =
-            Coordinator::recover(self.config.clone(), self.now, published, records, &mut out).unwrap();
+        let (core, out) = self.recovered();
+        self.core = core;
         self.checker.restarted();
         self.perform(out)
+    }
+
+    fn recovered(&self) -> (Coordinator, Vec<Effect>) {
+        let published = self.published.as_ref().map(|bytes| Published::decode(bytes).unwrap());
+        let (config, records, mut out) = (self.config.clone(), self.journal().into_iter(), Vec::new());
+        let core = Coordinator::recover(config, self.now, published, records, &mut out).unwrap();
+        (core, out)
+    }
+
+    /// Forgets the rounds that made the version so many before the last one, and those before; whether there were any. What
+    /// a coordinator is after a start, to the last field, and what it does then, must not depend on it.
+    pub(crate) fn compact(&mut self, kept: u32) -> bool {
+        let Some(published) = &self.published else { return false };
+        let stored = Version(Published::decode(published).unwrap().version.0.saturating_sub(kept));
+        let journal = self.journal();
+        let plan = Compaction::plan(journal.iter().cloned().map(Ok::<_, ()>), stored).unwrap();
+        let Some(plan) = plan else { return false };
+        let before = self.recovered();
+        let rest = journal[plan.dropped()..].to_vec();
+        assert!(plan.version() <= stored);
+        self.records = plan.into_summary().iter().chain(&rest).map(Record::encode).collect();
+        assert_eq!(format!("{:?}", self.recovered()), format!("{before:?}"));
+        true
     }
 
     pub(crate) fn journal(&self) -> Vec<Record> {

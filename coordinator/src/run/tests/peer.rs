@@ -119,6 +119,7 @@ impl Host {
             security,
             output: Output::to(Box::new(said.clone()), true, folder.map(Path::to_path_buf)),
             meter: Arc::new(Meter::default()),
+            farewell_time: crate::limits::FAREWELL_TIME,
         };
         let stopped = async {
             // Dropping the sender is no wish to stop.
@@ -239,6 +240,13 @@ impl Talk {
         }
     }
 
+    /// Says goodbye, and waits until the coordinator has ended the session.
+    pub(super) async fn leave(mut self) -> Result<(), Status> {
+        (self.say, _) = mpsc::channel(1);
+        while self.hear().await?.is_some() {}
+        Ok(())
+    }
+
     /// The next plan, passing over other instructions.
     pub(super) async fn plan(&mut self) -> RoundPlan {
         loop {
@@ -283,8 +291,9 @@ pub(super) async fn obey(mut peer: Peer, by: f32) -> Result<BTreeMap<&'static st
                 let receipt = peer.upload(&header, &payload).await?;
                 assert_eq!(receipt, Receipt::Accepted { round: plan.round });
             }
-            ToClient::Evaluate { version, .. } => {
+            ToClient::Evaluate(plan) => {
                 count("evaluate");
+                let version = plan.version;
                 let evaluation = Evaluation { images: 1, boxes: 1, ..Evaluation::default() };
                 talk.say(ToCoordinator::Evaluated { version, evaluation }).await;
             }
@@ -292,6 +301,7 @@ pub(super) async fn obey(mut peer: Peer, by: f32) -> Result<BTreeMap<&'static st
             ToClient::Finished { version, .. } => {
                 count("finished");
                 peer.download(run, version.0).await?;
+                talk.leave().await?;
                 return Ok(heard);
             }
             refused @ ToClient::Refused { .. } => panic!("{refused:?}"),

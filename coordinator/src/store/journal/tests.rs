@@ -124,6 +124,34 @@ fn a_full_disk_is_named_and_stops_the_journal() {
     assert_eq!(read(&path), three());
 }
 
+/// Numbers go on, so that whoever follows the journal by number sees the rewritten part as news; damage is found as before.
+#[test]
+fn a_journal_is_rewritten_whole() {
+    let (_root, path) = written(&three());
+    let (mut journal, _) = Journal::open(&path).unwrap();
+    let kept = [b"two".to_vec(), b"three".to_vec()];
+    journal.rewrite(kept.iter().cloned().map(Ok)).unwrap();
+    assert_eq!((journal.sequence(), journal.length()), (5, fs::metadata(&path).unwrap().len()));
+    journal.append(&[b"four".to_vec()]).unwrap();
+    assert_eq!(journal.sequence(), 6);
+    let expected = [&kept[..], &[b"four".to_vec()]].concat();
+    assert_eq!(read(&path).concat(), expected);
+    let numbers: Vec<_> = journal.frames().unwrap().map(|frame| frame.unwrap().sequence).collect();
+    assert_eq!(numbers, [4, 5, 6]);
+
+    // One that fails on the way leaves everything as it was.
+    let failing = kept.iter().cloned().map(Ok).chain([Err(StoreError::Failed)]);
+    assert!(journal.rewrite(failing).is_err());
+    assert!(!successor_of(&path).exists());
+    journal.append(&[b"five".to_vec()]).unwrap();
+    assert_eq!(read(&path).concat().len(), 4);
+
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[MAGIC.len() + HEAD + 5] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert!(matches!(Journal::open(&path), Err(StoreError::Damaged { offset: 8, .. })));
+}
+
 proptest! {
     #[test]
     fn any_bytes_after_the_last_frame_never_become_entries(tail in prop::collection::vec(any::<u8>(), 1..80)) {

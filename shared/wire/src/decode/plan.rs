@@ -24,7 +24,7 @@ pub(super) fn train(message: proto::TrainPlan) -> Result<TrainPlan, DecodeError>
         warm_up: share("train.warm_up", message.warm_up)?,
         final_rate: share("train.final_rate", message.final_rate)?,
         freeze: freeze(message.freeze)?,
-        norm: norm(message.norm)?,
+        norm: norm("train.norm", message.norm)?,
         class_loss: class_loss(message.class_loss)?,
         static_assignment: message.static_assignment,
         mosaic: share("train.mosaic", message.mosaic)?,
@@ -64,11 +64,11 @@ fn freeze(found: i32) -> Result<Freeze, DecodeError> {
     }
 }
 
-fn norm(found: i32) -> Result<Norm, DecodeError> {
+pub(super) fn norm(field: &'static str, found: i32) -> Result<Norm, DecodeError> {
     match proto::Norm::try_from(found) {
         Ok(proto::Norm::Local) => Ok(Norm::Local),
         Ok(proto::Norm::Frozen) => Ok(Norm::Frozen),
-        Ok(proto::Norm::Unspecified) | Err(_) => Err(unknown("train.norm", found)),
+        Ok(proto::Norm::Unspecified) | Err(_) => Err(unknown(field, found)),
     }
 }
 

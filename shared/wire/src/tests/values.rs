@@ -10,7 +10,9 @@ use protocol::evaluation::{Evaluation, ModelScore};
 use protocol::id::{ClientId, Round, RunId, Version};
 use protocol::limits::{BATCH_MAX, LOCAL_EPOCHS_MAX, NAME_BYTES_MAX, SNAPSHOT_BYTES_MAX, UPDATE_BYTES_MAX};
 use protocol::message::{Hello, Receipt, Refusal, ToClient, ToCoordinator, UpdateHeader};
-use protocol::plan::{ClassLoss, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan};
+use protocol::plan::{
+    ClassLoss, EvaluationPlan, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan,
+};
 
 use crate::chunk::DownloadHeader;
 use crate::decode::{Enrolled, Enrolment};
@@ -132,9 +134,12 @@ pub(super) fn to_client() -> impl Strategy<Value = ToClient> {
     let refused =
         ("[ -~]{0,80}", any::<bool>()).prop_map(|(reason, retry)| ToClient::Refused { reason, retry });
     let share = (any::<u8>(), any::<u8>()).prop_map(|(part, of)| Share::new(part, of));
-    let evaluate = (round(), version(), digest(), share).prop_map(|(round, version, model_digest, share)| {
-        ToClient::Evaluate { round, version, model_digest, share }
-    });
+    let norm = prop_oneof![Just(Norm::Local), Just(Norm::Frozen)];
+    let evaluate = (round(), version(), digest(), share, norm, "[a-z]{1,64}").prop_map(
+        |(round, version, model_digest, share, norm, personalise)| {
+            ToClient::Evaluate(EvaluationPlan { round, version, model_digest, share, norm, personalise })
+        },
+    );
     let finished = (version(), digest())
         .prop_map(|(version, model_digest)| ToClient::Finished { version, model_digest });
     prop_oneof![
