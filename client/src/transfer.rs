@@ -8,9 +8,12 @@ use client_core::event::FetchedModel;
 use codec::snapshot::decode_snapshot;
 use params::{Digest, Layout};
 use protocol::id::{RunId, Version};
+use protocol::limits::UPLOAD_CHUNK_BYTES;
 use protocol::message::{Receipt, UpdateHeader};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
-use wire::chunk::{Joiner, split};
+use tokio_stream::wrappers::ReceiverStream;
+use wire::chunk::{Joiner, UploadReply, split};
 use wire::grpc::FederationChannel;
 use wire::{decode, encode, proto};
 
@@ -22,6 +25,9 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Slowest link that is waited for.
 const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 10;
+
+/// Pieces of an upload that wait for the connection.
+const PARTS_MAX: usize = 4;
 
 /// What decoding a snapshot needs to know.
 #[derive(Clone, Debug)]
@@ -81,19 +87,47 @@ fn open(joiner: Joiner, expected: Digest, shape: &Shape) -> Result<(FetchedModel
     Ok((FetchedModel { shared: model.values(), statistics }, bytes.len() as u64))
 }
 
-/// Sends an update; the coordinator's receipt.
+/// Sends an update, as much of it as the coordinator does not have yet; the coordinator's receipt.
 pub(crate) async fn upload(
     mut channel: FederationChannel,
     header: UpdateHeader,
     payload: Vec<u8>,
 ) -> Result<Receipt, String> {
-    use proto::upload_part::Kind;
     let patience = UPLOAD_TIMEOUT + Duration::from_secs(payload.len() as u64 / SLOWEST_BYTES_PER_SECOND);
-    let header = Kind::Header(encode::update_header(&header));
-    let chunks = split(Bytes::from(payload)).map(Kind::Chunk);
-    let parts = std::iter::once(header).chain(chunks).map(|kind| proto::UploadPart { kind: Some(kind) });
-    let answer = timeout(patience, channel.upload(tokio_stream::iter(parts))).await;
-    let answer = answer.map_err(|_| format!("no receipt within {} s", patience.as_secs()))?;
-    let receipt = answer.map_err(|status| words(&status))?.into_inner();
-    decode::receipt(receipt).map_err(|error| format!("the receipt is malformed: {error}"))
+    let answer = timeout(patience, exchange(&mut channel, &header, payload.into())).await;
+    answer.map_err(|_| format!("no receipt within {} s", patience.as_secs()))?
+}
+
+async fn exchange(
+    channel: &mut FederationChannel,
+    header: &UpdateHeader,
+    payload: Bytes,
+) -> Result<Receipt, String> {
+    use proto::upload_part::Kind;
+    let part = |kind| proto::UploadPart { kind: Some(kind) };
+    let (parts, stream) = mpsc::channel(PARTS_MAX);
+    let _ = parts.send(part(Kind::Header(encode::update_header(header)))).await;
+    let replies = channel.upload(ReceiverStream::new(stream)).await;
+    let mut replies = replies.map_err(|status| words(&status))?.into_inner();
+    let mut parts = Some(parts);
+    while let Some(reply) = replies.message().await.map_err(|status| words(&status))? {
+        let reply = decode::upload_reply(reply).map_err(|error| format!("a reply is malformed: {error}"))?;
+        let from = match reply {
+            UploadReply::Receipt(receipt) => return Ok(receipt),
+            UploadReply::From(from) => usize::try_from(from).ok().filter(|from| *from <= payload.len()),
+        };
+        let (Some(from), Some(parts)) = (from, parts.take()) else {
+            return Err("the coordinator asks for bytes that the update does not have".to_owned());
+        };
+        let rest = payload.slice(from..);
+        // Ends with the call, for then nobody takes the parts.
+        tokio::spawn(async move {
+            for chunk in split(rest, UPLOAD_CHUNK_BYTES) {
+                if parts.send(part(Kind::Chunk(chunk))).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Err("the upload has ended without a receipt".to_owned())
 }

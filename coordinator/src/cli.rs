@@ -157,6 +157,9 @@ pub struct ServeArgs {
     #[arg(long, env = "FOVEA_DENSITY", value_name = "SHARE")]
     pub density: Option<f32>,
 
+    /// Memory for uploads under way, MiB; further ones wait [default: 64].
+    #[arg(long, env = "FOVEA_INGEST_MEMORY", value_name = "MIB")]
+    pub ingest_memory: Option<u32>,
     /// Threads for the coordinator's own scoring [default: one per core].
     #[arg(long, env = "FOVEA_THREADS", value_name = "N")]
     pub threads: Option<usize>,
@@ -221,6 +224,7 @@ mod tests {
             ("norm", word(serde_json::json!(train.norm))),
             ("codec", settings.uplink.codec.clone()),
             ("density", settings.uplink.density.to_string()),
+            ("ingest_memory", crate::limits::INGEST_MIB.to_string()),
             ("state", crate::config::DEFAULT_STATE.to_owned()),
         ];
         let command = Cli::command();

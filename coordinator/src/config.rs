@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::cli::ServeArgs;
+use crate::limits::INGEST_MIB;
 
 /// The state folder when nothing says otherwise.
 pub(crate) const DEFAULT_STATE: &str = "fovea-coordinator";
@@ -38,6 +39,8 @@ pub struct Settings {
     pub init: Option<PathBuf>,
     /// Threads for scoring; 0 takes all cores.
     pub threads: usize,
+    /// Memory for uploads under way, MiB.
+    pub ingest_memory: u32,
     /// The run.
     pub run: coordinator_core::Settings,
 }
@@ -54,6 +57,7 @@ impl Default for Settings {
             eval_split: None,
             init: None,
             threads: 0,
+            ingest_memory: INGEST_MIB,
             run: coordinator_core::Settings::default(),
         }
     }
@@ -107,6 +111,9 @@ pub enum ConfigError {
         /// The address.
         found: SocketAddr,
     },
+    /// Uploads would never get any memory.
+    #[error("ingest_memory is 0 MiB, but must be at least 1")]
+    NoIngestMemory,
     /// A setting of the run.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -141,6 +148,7 @@ impl Settings {
         set(&mut self.eval_split, args.eval_split.map(Some));
         set(&mut self.init, args.init.map(Some));
         set(&mut self.threads, args.threads);
+        set(&mut self.ingest_memory, args.ingest_memory);
 
         let run = &mut self.run;
         set(&mut run.rounds, args.rounds);
@@ -192,6 +200,9 @@ impl Config {
         };
         if let Some(found) = listen.iter().find(|address| settings.insecure && !address.ip().is_loopback()) {
             return Err(ConfigError::Exposed { found: *found });
+        }
+        if settings.ingest_memory == 0 {
+            return Err(ConfigError::NoIngestMemory);
         }
         let run = RunConfig::new(settings.run.clone())?;
         Ok(Self { settings, listen, run })

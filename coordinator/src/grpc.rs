@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use coordinator_core::Admission;
 use protocol::id::{ClientId, RunId};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use wire::grpc::{CLIENT_METADATA, Federation, check_protocol};
@@ -14,7 +14,7 @@ use wire::status::CallError;
 
 use crate::connection::Peer;
 use crate::driver::Input;
-use crate::limits::UPLOADS_KIB_MAX;
+use crate::ingest::Ingest;
 use crate::snapshots::Snapshots;
 
 mod download;
@@ -25,13 +25,13 @@ mod upload;
 pub(crate) use enrol::EnrolmentService;
 
 /// The federation as clients call it.
+#[derive(Clone)]
 pub(crate) struct FederationService {
     pub(crate) run: RunId,
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) admission: watch::Receiver<Arc<Admission>>,
     pub(crate) snapshots: Arc<Snapshots>,
-    /// Memory for uploads under way, KiB.
-    pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) ingest: Arc<Ingest>,
     /// Callers say their names themselves.
     pub(crate) insecure: bool,
 }
@@ -42,10 +42,10 @@ impl FederationService {
         inputs: mpsc::Sender<Input>,
         admission: watch::Receiver<Arc<Admission>>,
         snapshots: Arc<Snapshots>,
+        ingest: Arc<Ingest>,
         insecure: bool,
     ) -> Self {
-        let uploads = Arc::new(Semaphore::new(UPLOADS_KIB_MAX as usize));
-        Self { run, inputs, admission, snapshots, uploads, insecure }
+        Self { run, inputs, admission, snapshots, ingest, insecure }
     }
 
     /// The caller: by its certificate, and only in insecure mode by its own word.
@@ -65,6 +65,7 @@ impl FederationService {
 impl Federation for FederationService {
     type SessionStream = ReceiverStream<Result<proto::ToClient, Status>>;
     type DownloadStream = ReceiverStream<Result<proto::DownloadPart, Status>>;
+    type UploadStream = ReceiverStream<Result<proto::UploadReply, Status>>;
 
     async fn session(
         &self,
@@ -85,10 +86,9 @@ impl Federation for FederationService {
     async fn upload(
         &self,
         request: Request<Streaming<proto::UploadPart>>,
-    ) -> Result<Response<proto::Receipt>, Status> {
+    ) -> Result<Response<Self::UploadStream>, Status> {
         let client = self.caller(&request)?;
-        let receipt = upload::receive(self, client, request.into_inner()).await?;
-        Ok(Response::new(wire::encode::receipt(&receipt)))
+        Ok(Response::new(upload::begin(self, client, request.into_inner())))
     }
 }
 

@@ -60,8 +60,9 @@ pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Erro
     let snapshot_bytes = encode_snapshot(&model, &statistics).len() as u64;
     let values = shared.len() as u64;
     let clients = settings.cohort.unwrap_or(settings.min_clients).into();
-    // Sums 8, ticks 4 (the version and its successor), optimiser state up to 4, the stored form while it is written 8.
-    let memory_bytes = values * (8 + 2 * 4 + 4 + 8) + SNAPSHOTS_MAX as u64 * snapshot_bytes;
+    // Uploads under way, and per weight: sums 8, ticks 4 (the version and its successor), optimiser state up to 4, the stored form while it is written 8.
+    let ingest = u64::from(config.settings.ingest_memory) << 20;
+    let memory_bytes = values * (8 + 2 * 4 + 4 + 8) + SNAPSHOTS_MAX as u64 * snapshot_bytes + ingest;
     Ok(Implications {
         classes: spec.classes.len(),
         shared_values: shared.len(),

@@ -24,9 +24,9 @@ pub const RESETS_MAX: usize = 20;
 /// Bytes of request headers.
 pub const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Flow-control window of a stream, bytes.
-pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// Flow-control window of a connection, bytes: larger, so that bulk data cannot hold up a session.
-pub const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+pub const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 /// Time between HTTP/2 pings on an idle connection: keeps it open through hours of training, and finds dead ones.
 pub const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for the answer to a ping; a device that trains on all cores may be slow.
@@ -44,8 +44,10 @@ pub const BATCH_MAX: usize = 256;
 pub const GROUP_BYTES_MAX: usize = 3 << 20;
 /// Chunks of a download that wait for the connection.
 pub const CHUNKS_MAX: usize = 2;
-/// Memory for uploads under way, KiB; beyond, uploads wait for their turn. Holds the largest update at least once.
-pub const UPLOADS_KIB_MAX: u32 = 512 << 10;
+/// Memory for uploads under way when nothing else is said, MiB; beyond, uploads wait for their turn.
+pub const INGEST_MIB: u32 = 64;
+/// Bytes of an upload that wait in memory; beyond, they are written to disk.
+pub const PIECE_BYTES: usize = 64 << 10;
 /// Time for an upload beyond that which its length allows.
 pub const UPLOAD_TIME: Duration = Duration::from_secs(60);
 /// Slowest upload, bytes per second on average.
@@ -61,5 +63,3 @@ pub const COMPACTED_BYTES_MIN: u64 = 4 << 20;
 pub const FAREWELL_TIME: Duration = Duration::from_secs(60);
 /// Life of the token that is printed at the first start.
 pub const FIRST_TOKEN_TIME: Duration = Duration::from_secs(3600);
-
-const _: () = assert!((UPLOADS_KIB_MAX as usize) << 10 >= protocol::limits::UPDATE_BYTES_MAX);

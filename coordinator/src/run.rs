@@ -1,6 +1,7 @@
 //! One run on parts that the caller brings.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use wire::grpc::{enrolment_server, federation_server};
 use crate::connection::{Incoming, accept};
 use crate::driver::{Driver, End, Stop, recover};
 use crate::grpc::{EnrolmentService, FederationService};
+use crate::ingest::Ingest;
 use crate::learning::Learning;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, INPUTS_MAX, PING_INTERVAL, PING_TIME, REQUESTS_MAX,
@@ -43,6 +45,10 @@ pub struct Parts {
     pub meter: Arc<Meter>,
     /// How long clients are waited for at the end of the run.
     pub farewell_time: Duration,
+    /// Memory for uploads under way, bytes.
+    pub ingest_bytes: u64,
+    /// Folder in which uploads that broke off wait for the rest; without one they begin anew.
+    pub uploads: Option<PathBuf>,
 }
 
 /// How clients are known.
@@ -69,7 +75,8 @@ pub async fn run(
     parts: Parts,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<End, Error> {
-    let Parts { store, learning, incoming, security, mut output, meter, farewell_time } = parts;
+    let Parts { store, learning, incoming, security, mut output, meter, .. } = parts;
+    let (farewell_time, ingest) = (parts.farewell_time, Ingest::new(parts.ingest_bytes, parts.uploads));
     learning.knows(&config.settings().preset).map_err(Error::Usage)?;
     let run = config.run();
     let snapshots = Arc::new(Snapshots::default());
@@ -92,7 +99,9 @@ pub async fn run(
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
     let (admission, admitted) = watch::channel(recovered.core.admission());
     let insecure = matches!(security, Security::Insecure);
-    let federation = FederationService::new(run, inputs.clone(), admitted, snapshots.clone(), insecure);
+    let ingest = Arc::new(ingest);
+    let federation =
+        FederationService::new(run, inputs.clone(), admitted, snapshots.clone(), ingest, insecure);
     let (enrolment, tls) = match security {
         Security::Insecure => (None, None),
         Security::Tls { authority, tokens, config } => {

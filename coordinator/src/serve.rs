@@ -59,6 +59,8 @@ pub async fn serve(
         output,
         meter,
         farewell_time: FAREWELL_TIME,
+        ingest_bytes: u64::from(settings.ingest_memory) << 20,
+        uploads: Some(folder.join("uploads")),
     };
     run(config.run, parts, stop).await
 }

@@ -6,6 +6,7 @@
 //! authority.pem         certificate and key of the certificate authority
 //! tokens/               invitations: one file per token, named by the hash of its secret
 //! journal               what happened, append-only: the truth
+//! uploads/              updates that have not arrived whole
 //! blobs/                versions, named by the hash of their bytes
 //! index/                sled; made again from the journal whenever it is missing or damaged
 //! metrics.jsonl         one line per round

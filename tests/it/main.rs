@@ -7,3 +7,4 @@ mod parity;
 mod recovery;
 mod refusals;
 mod tidy;
+mod transport;

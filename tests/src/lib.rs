@@ -11,7 +11,7 @@ mod process;
 mod site;
 mod toy;
 
-pub use network::{Heard, Network, Tap};
+pub use network::{Count, Heard, Network, Tap, Weather};
 pub use peer::{Peer, Talk, hello};
 pub use process::{PATIENCE, Process};
 pub use site::{Client, Coordinator, Site};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -22,20 +23,52 @@ type Route = Arc<Mutex<Option<mpsc::UnboundedSender<io::Result<Opened>>>>>;
 pub struct Network {
     address: SocketAddr,
     route: Route,
+    counter: Arc<Counter>,
     accepting: JoinHandle<()>,
 }
 
+/// What came over a [`Network`] so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Count {
+    /// Connections.
+    pub connections: u64,
+    /// Bytes from clients.
+    pub up: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    connections: AtomicU64,
+    up: AtomicU64,
+}
+
+/// What happens to connections on their way.
+#[derive(Clone, Debug, Default)]
+pub struct Weather {
+    /// Hears every byte.
+    pub tap: Option<Tap>,
+    /// A connection breaks once so many bytes have come from its client.
+    pub cut_after: Option<u64>,
+}
+
 impl Network {
-    /// A port that the system chooses; with a tap, every byte of every connection is kept.
+    /// A port that the system chooses.
     ///
     /// # Panics
     /// When loopback cannot be listened on.
-    pub async fn new(tap: Option<Tap>) -> Self {
+    pub async fn new(weather: Weather) -> Self {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.expect("loopback listens");
         let address = listener.local_addr().expect("a listener has an address");
         let route = Route::default();
-        let accepting = tokio::spawn(accept(listener, route.clone(), tap));
-        Self { address, route, accepting }
+        let counter = Arc::<Counter>::default();
+        let accepting = tokio::spawn(accept(listener, route.clone(), weather, counter.clone()));
+        Self { address, route, counter, accepting }
+    }
+
+    /// What came so far.
+    pub fn count(&self) -> Count {
+        let Counter { connections, up } = &*self.counter;
+        Count { connections: connections.load(Ordering::Relaxed), up: up.load(Ordering::Relaxed) }
     }
 
     /// From now on connections come here.
@@ -65,11 +98,14 @@ impl Drop for Network {
     }
 }
 
-async fn accept(listener: TcpListener, route: Route, tap: Option<Tap>) {
+async fn accept(listener: TcpListener, route: Route, weather: Weather, counter: Arc<Counter>) {
     let mut number = 0;
     while let Ok((stream, from)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
-        let io: Box<dyn coordinator::Io> = match &tap {
+        counter.connections.fetch_add(1, Ordering::Relaxed);
+        let left = weather.cut_after.unwrap_or(u64::MAX);
+        let stream = Counted { stream, left, counter: counter.clone() };
+        let io: Box<dyn coordinator::Io> = match &weather.tap {
             Some(tap) => Box::new(Tapped { stream, number, tap: tap.clone() }),
             None => Box::new(stream),
         };
@@ -79,6 +115,51 @@ async fn accept(listener: TcpListener, route: Route, tap: Option<Tap>) {
             // It may just have been killed; then the connection closes.
             let _ = coordinator.send(Ok(Opened { io, from: from.to_string() }));
         }
+    }
+}
+
+/// A connection that breaks once `left` bytes have come.
+struct Counted<S> {
+    stream: S,
+    left: u64,
+    counter: Arc<Counter>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let most = buffer.remaining().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        let read = Pin::new(&mut self.stream).poll_read(context, &mut part);
+        let came = part.filled().len();
+        buffer.advance(came);
+        self.left -= came as u64;
+        self.counter.up.fetch_add(came as u64, Ordering::Relaxed);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use protocol::PROTOCOL_VERSION;
 use protocol::id::RunId;
+use protocol::limits::UPLOAD_CHUNK_BYTES;
 use protocol::message::{Hello, Receipt, ToClient, ToCoordinator, UpdateHeader};
 use protocol::plan::{ModelSpec, RoundPlan};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+use wire::chunk::UploadReply;
 use wire::grpc::FederationChannel;
 use wire::proto::upload_part::Kind;
 use wire::{chunk, decode, encode, proto};
@@ -57,11 +59,25 @@ impl Peer {
     /// # Panics
     /// When the receipt is malformed.
     pub async fn upload(&mut self, header: &UpdateHeader, payload: &[u8]) -> Result<Receipt, Status> {
-        let chunks = chunk::split(payload.to_vec().into()).map(Kind::Chunk);
-        let kinds = std::iter::once(Kind::Header(encode::update_header(header))).chain(chunks);
-        let parts: Vec<_> = kinds.map(|kind| proto::UploadPart { kind: Some(kind) }).collect();
-        let receipt = self.federation.upload(tokio_stream::iter(parts)).await?.into_inner();
-        Ok(decode::receipt(receipt).expect("a receipt"))
+        let part = |kind| proto::UploadPart { kind: Some(kind) };
+        let (parts, stream) = mpsc::channel(1 + payload.len().div_ceil(UPLOAD_CHUNK_BYTES));
+        let _ = parts.send(part(Kind::Header(encode::update_header(header)))).await;
+        let mut replies = self.federation.upload(ReceiverStream::new(stream)).await?.into_inner();
+        let mut parts = Some(parts);
+        while let Some(reply) = replies.message().await? {
+            match decode::upload_reply(reply).expect("a reply") {
+                UploadReply::Receipt(receipt) => return Ok(receipt),
+                UploadReply::From(from) => {
+                    // The stream ends with its last chunk, whether or not there are enough.
+                    let parts = parts.take().expect("one word to go on");
+                    let rest = payload[from as usize..].to_vec().into();
+                    for chunk in chunk::split(rest, UPLOAD_CHUNK_BYTES) {
+                        let _ = parts.send(part(Kind::Chunk(chunk))).await;
+                    }
+                }
+            }
+        }
+        Err(Status::unknown("the upload ends without a receipt"))
     }
 }
 

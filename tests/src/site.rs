@@ -7,6 +7,7 @@ use std::time::Duration;
 use client::enrol::enrol;
 use client::{Connector, Ended, Folder, Happening, Member, RunError};
 use client_core::retry::BackoffRange;
+use coordinator::learning::Learning;
 use coordinator::state::StateFolder;
 use coordinator::store::Store;
 use coordinator::store::folder::FolderStore;
@@ -16,15 +17,15 @@ use protocol::id::ClientId;
 use protocol::train::Trainer;
 use tempfile::TempDir;
 
-use crate::network::{Network, Tap};
+use crate::network::{Network, Tap, Weather};
 use crate::process::Process;
 use crate::toy::ToyLearning;
 
 /// A coordinator's state folder, its port, and the folders of its clients. Programs on it come and go.
-#[derive(Debug)]
 pub struct Site {
     root: TempDir,
     settings: Settings,
+    learning: Arc<dyn Learning>,
     secure: bool,
     /// The port.
     pub network: Network,
@@ -45,7 +46,7 @@ impl Site {
     /// # Panics
     /// When the system gives no folder or port.
     pub async fn secure(settings: Settings) -> Self {
-        Self::new(settings, true, None).await
+        Self::new(settings, true, Weather::default()).await
     }
 
     /// Without TLS, on loopback, where `tap` hears everything.
@@ -53,12 +54,27 @@ impl Site {
     /// # Panics
     /// When the system gives no folder or port.
     pub async fn insecure(settings: Settings, tap: Tap) -> Self {
-        Self::new(settings, false, Some(tap)).await
+        Self::new(settings, false, Weather { tap: Some(tap), cut_after: None }).await
     }
 
-    async fn new(settings: Settings, secure: bool, tap: Option<Tap>) -> Self {
+    /// With mutual TLS, over connections that break once so many bytes have come from the client.
+    ///
+    /// # Panics
+    /// When the system gives no folder or port.
+    pub async fn cut_after(settings: Settings, bytes: u64) -> Self {
+        Self::new(settings, true, Weather { tap: None, cut_after: Some(bytes) }).await
+    }
+
+    async fn new(settings: Settings, secure: bool, weather: Weather) -> Self {
         let root = TempDir::new().expect("a temporary folder");
-        Self { root, settings, secure, network: Network::new(tap).await }
+        let learning = Arc::new(ToyLearning);
+        Self { root, settings, learning, secure, network: Network::new(weather).await }
+    }
+
+    /// With another model than the toy.
+    #[must_use]
+    pub fn with_learning(self, learning: Arc<dyn Learning>) -> Self {
+        Self { learning, ..self }
     }
 
     /// The coordinator's state folder.
@@ -88,12 +104,14 @@ impl Site {
         let (store, security) = self.open().expect("the state folder is whole and not in use");
         let parts = Parts {
             store: wrap(store),
-            learning: Arc::new(ToyLearning),
+            learning: self.learning.clone(),
             incoming: self.network.plug(),
             security,
             output: Output::to(Box::new(std::io::sink()), true, Some(self.state())),
             meter: Arc::new(Meter::default()),
             farewell_time: FAREWELL_TIME,
+            ingest_bytes: 1 << 20,
+            uploads: Some(self.state().join("uploads")),
         };
         Process::start(coordinator::run(config, parts, std::future::pending()))
     }

@@ -2,6 +2,7 @@
 
 use coordinator_core::Event;
 use protocol::id::{ClientId, RunId, Version};
+use protocol::limits::CHUNK_BYTES_MAX;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -35,7 +36,7 @@ pub(super) fn begin(
         let length = snapshot.bytes.len() as u64;
         let header = DownloadHeader { version, length, digest: snapshot.digest };
         let mut kind = Kind::Header(encode::download_header(&header));
-        for chunk in split(snapshot.bytes) {
+        for chunk in split(snapshot.bytes, CHUNK_BYTES_MAX) {
             if send(&parts, kind).await.is_err() {
                 return;
             }

@@ -1,46 +1,109 @@
-//! An upload: header, chunks, then the check of the whole on a worker thread, then the driver, then the receipt.
+//! An upload: header, the word to go on, chunks, then the check of the whole on a worker thread, then the driver, then the
+//! receipt.
 
-use coordinator_core::admit::{admit, precheck};
-use protocol::id::ClientId;
-use protocol::message::{Receipt, Refusal, UpdateHeader};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+
+use coordinator_core::admit::{admit, precheck};
+use params::Digest;
+use protocol::id::ClientId;
+use protocol::message::{Receipt, Refusal, UpdateHeader};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
-use wire::chunk::Joiner;
+use wire::chunk::{ChunkError, UploadReply};
 use wire::proto::upload_part::Kind;
 use wire::status::CallError;
-use wire::{decode, proto};
+use wire::{decode, encode, proto};
 
 use super::{FederationService, next};
 use crate::driver::Input;
+use crate::ingest::{Partial, Turn};
 use crate::limits::{FIRST_MESSAGE_TIME, UPLOAD_BYTES_PER_SECOND_MIN, UPLOAD_TIME};
 
-pub(super) async fn receive(
+type Replies = mpsc::Sender<Result<proto::UploadReply, Status>>;
+
+/// Answers at once with the stream of replies; the rest happens beside it.
+pub(super) fn begin(
     service: &FederationService,
     client: ClientId,
+    stream: Streaming<proto::UploadPart>,
+) -> ReceiverStream<Result<proto::UploadReply, Status>> {
+    // The word to go on, and the receipt.
+    let (replies, answers) = mpsc::channel(2);
+    let service = service.clone();
+    tokio::spawn(async move {
+        let receipt = receive(&service, &client, stream, &replies).await;
+        if let Err(status) = &receipt {
+            tracing::debug!(%client, %status, "upload broke off");
+        }
+        let last = receipt.map(|receipt| encode::upload_reply(&UploadReply::Receipt(receipt)));
+        let _ = replies.send(last).await;
+    });
+    ReceiverStream::new(answers)
+}
+
+async fn receive(
+    service: &FederationService,
+    client: &ClientId,
     mut stream: Streaming<proto::UploadPart>,
+    replies: &Replies,
 ) -> Result<Receipt, Status> {
     let header = header(&mut stream).await?;
     let admission = service.admission.borrow().clone();
-    if let Err(refusal) = precheck(&admission, &client, &header) {
+    if let Err(refusal) = precheck(&admission, client, &header) {
         // No need for the bytes: the core knows whether the same ones count already.
         return settle(service, client, header, Err(refusal)).await;
     }
-    // At least one, at most what the limits allow; waits while too much is under way.
-    let kib = header.length.div_ceil(1 << 10).max(1);
-    let memory = service.uploads.acquire_many(kib).await.map_err(|_| CallError::Stopping)?;
-    let payload = payload(&mut stream, &header).await?;
+    let entries_max = admission.open.as_ref().map_or(0, |open| open.entries_max);
+    drop(admission);
+    let mut turn = service.ingest.enter(client).await?;
+    let mut partial = {
+        let (ingest, client, header) = (service.ingest.clone(), client.clone(), header.clone());
+        blocking(move || ingest.spool.open(&client, header)).await?
+    };
+    let length = header.length.into();
+    let room = service.ingest.room_to_receive(length).await?;
+    let from = UploadReply::From(partial.received());
+    replies.send(Ok(encode::upload_reply(&from))).await.map_err(|_| CallError::Stopping)?;
+    partial = collect(&mut stream, partial, length, &mut turn).await?;
+    if !partial.is_in_memory() {
+        partial = put_away(partial).await?;
+    }
+    let check = service.ingest.room_to_check(length, entries_max).await?;
+    drop(room);
+    let (partial, payload) = blocking(move || {
+        let payload = partial.whole()?;
+        Ok((partial, payload))
+    })
+    .await?;
+    let resumed = partial.is_resumed();
     let checked = {
         let (client, header) = (client.clone(), header.clone());
         // A round may have closed while the bytes came.
         let admission = service.admission.borrow().clone();
-        tokio::task::spawn_blocking(move || admit(&admission, &client, &header, payload).map(Arc::new))
+        spawn_blocking(move || {
+            let (expected, found) = (header.payload_digest, Digest::of(&[&payload]));
+            // The parts do not belong together. Which one is wrong nobody knows, so this is no answer to the update.
+            if resumed && found != expected {
+                return Err(CallError::Chunk(ChunkError::Digest { expected, found }));
+            }
+            Ok(admit(&admission, &client, &header, payload).map(Arc::new))
+        })
     };
     let update = checked.await.map_err(|error| CallError::Failed(error.to_string()))?;
-    let receipt = settle(service, client, header, update).await;
-    drop(memory);
+    let receipt = match update {
+        // Without a receipt the coordinator is ending; what is on disk is for its next start.
+        Ok(update) => Ok(settle(service, client, header, update).await?),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = blocking(move || partial.discard()).await {
+        // It goes with the next round.
+        tracing::warn!(%client, %error, "an upload that is answered stays on disk");
+    }
+    drop((check, turn));
     receipt
 }
 
@@ -54,37 +117,72 @@ async fn header(stream: &mut Streaming<proto::UploadPart>) -> Result<UpdateHeade
     }
 }
 
-async fn payload(
+/// Takes in chunks until all are there. When they stop coming, what there is is put away for the next attempt.
+async fn collect(
     stream: &mut Streaming<proto::UploadPart>,
-    header: &UpdateHeader,
-) -> Result<Vec<u8>, Status> {
-    let length = u64::from(header.length);
+    mut partial: Partial,
+    length: u64,
+    turn: &mut Turn,
+) -> Result<Partial, Status> {
     let time = UPLOAD_TIME + Duration::from_secs(length / UPLOAD_BYTES_PER_SECOND_MIN);
     let end = Instant::now() + time;
-    let mut joiner = Joiner::new(length, header.payload_digest);
-    while joiner.received() < length {
-        let part = timeout_at(end, stream.message()).await;
-        let slow = |_| CallError::TooSlow { what: "the whole update", seconds: time.as_secs() };
-        let Some(part) = part.map_err(slow)?? else { break };
-        match part.kind {
-            Some(Kind::Chunk(chunk)) => joiner.push(&chunk).map_err(CallError::Chunk)?,
-            Some(Kind::Header(_)) | None => {
-                return Err(CallError::Order { expected: "a chunk", found: "another part" }.into());
+    while partial.received() < length {
+        let part = tokio::select! {
+            part = timeout_at(end, stream.message()) => match part {
+                Ok(part) => part,
+                Err(_) => Err(CallError::TooSlow { what: "the whole update", seconds: time.as_secs() }.into()),
+            },
+            error = turn.over() => Err(error.into()),
+        };
+        let chunk = part.and_then(|part| chunk(part, &partial, length));
+        match chunk.and_then(|chunk| Ok(partial.push(&chunk).map_err(CallError::Chunk)?)) {
+            Ok(()) if partial.is_full() => partial = put_away(partial).await?,
+            Ok(()) => {}
+            Err(status) => {
+                put_away(partial).await?;
+                return Err(status);
             }
         }
     }
-    Ok(joiner.complete().map_err(CallError::Chunk)?)
+    Ok(partial)
+}
+
+fn chunk(part: Option<proto::UploadPart>, partial: &Partial, length: u64) -> Result<bytes::Bytes, Status> {
+    match part {
+        None => {
+            Err(CallError::Chunk(ChunkError::Truncated { expected: length, found: partial.received() })
+                .into())
+        }
+        Some(proto::UploadPart { kind: Some(Kind::Chunk(chunk)) }) => Ok(chunk),
+        Some(_) => Err(CallError::Order { expected: "a chunk", found: "another part" }.into()),
+    }
+}
+
+async fn put_away(mut partial: Partial) -> Result<Partial, CallError> {
+    blocking(move || {
+        partial.put_away()?;
+        Ok(partial)
+    })
+    .await
+}
+
+/// Does something with files where blocking is allowed.
+async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, CallError> {
+    let done = spawn_blocking(act).await.map_err(|error| CallError::Failed(error.to_string()))?;
+    done.map_err(|error| CallError::Failed(format!("uploads cannot be stored: {error}")))
 }
 
 /// Gives the update to the driver and waits for its receipt.
 async fn settle(
     service: &FederationService,
-    client: ClientId,
+    client: &ClientId,
     header: UpdateHeader,
     update: Result<Arc<coordinator_core::Admitted>, Refusal>,
 ) -> Result<Receipt, Status> {
     let (answer, receipt) = oneshot::channel();
-    let input = Input::Uploaded { client, header, update, answer };
+    let input = Input::Uploaded { client: client.clone(), header, update, answer };
     service.inputs.send(input).await.map_err(|_| CallError::Stopping)?;
     receipt.await.map_err(|_| CallError::Stopping.into())
 }

@@ -12,6 +12,7 @@ use crate::store::{Entry, Store};
 use peer::{Host, channel, config, hello, obey, update};
 
 mod peer;
+mod resume;
 mod secure;
 
 #[tokio::test]

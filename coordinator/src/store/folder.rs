@@ -120,7 +120,9 @@ impl Store for FolderStore {
         }
         // Whatever comes of it, not again before the journal has grown as much once more.
         self.compact_at = 2 * self.journal.length();
-        let Some(&stored) = self.versions()?.keys().rev().take(VERSIONS_MAX).next_back() else { return Ok(()) };
+        let Some(&stored) = self.versions()?.keys().rev().take(VERSIONS_MAX).next_back() else {
+            return Ok(());
+        };
         let records = self.entries()?.filter_map(|entry| match entry {
             Ok(Entry::Record(record)) => Some(Ok(record)),
             Ok(_) => None,

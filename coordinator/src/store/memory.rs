@@ -56,7 +56,9 @@ impl Store for MemoryStore {
     }
 
     fn compact(&mut self) -> Result<(), StoreError> {
-        let Some(&stored) = self.versions()?.keys().rev().take(VERSIONS_MAX).next_back() else { return Ok(()) };
+        let Some(&stored) = self.versions()?.keys().rev().take(VERSIONS_MAX).next_back() else {
+            return Ok(());
+        };
         let entries = self.held().entries.clone();
         let records = entries.iter().filter_map(|entry| match entry {
             Entry::Record(record) => Some(Ok::<_, StoreError>(record.clone())),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use params::Digest;
 use protocol::id::Version;
 use protocol::limits::CHUNK_BYTES_MAX;
+use protocol::message::Receipt;
 use thiserror::Error;
 
 /// What the chunks of a download amount to.
@@ -15,6 +16,15 @@ pub struct DownloadHeader {
     pub length: u64,
     /// Digest of the snapshot's bytes.
     pub digest: Digest,
+}
+
+/// What the coordinator says to an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UploadReply {
+    /// There is room: send the payload from this byte on.
+    From(u64),
+    /// The answer; nothing follows.
+    Receipt(Receipt),
 }
 
 /// Why chunks do not amount to what was announced.
@@ -54,10 +64,11 @@ pub enum ChunkError {
     },
 }
 
-/// Slices of `data` of [`CHUNK_BYTES_MAX`] bytes, the last one shorter; none for empty data. Shares the buffer.
-pub fn split(data: Bytes) -> impl Iterator<Item = Bytes> + Send {
-    let starts = (0..data.len()).step_by(CHUNK_BYTES_MAX);
-    starts.map(move |start| data.slice(start..data.len().min(start + CHUNK_BYTES_MAX)))
+/// Slices of `data` of `size` bytes, at least 1, the last one shorter; none for empty data. Shares the buffer.
+pub fn split(data: Bytes, size: usize) -> impl Iterator<Item = Bytes> + Send {
+    let size = size.max(1);
+    let starts = (0..data.len()).step_by(size);
+    starts.map(move |start| data.slice(start..data.len().min(start + size)))
 }
 
 /// Puts chunks together again. Memory follows what arrived, never what was announced.

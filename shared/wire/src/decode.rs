@@ -17,7 +17,7 @@ use protocol::message::{Hello, Receipt, Refusal, ToClient, ToCoordinator, Update
 use protocol::plan::{EvaluationPlan, ModelSpec, RoundPlan};
 use thiserror::Error;
 
-use crate::chunk::DownloadHeader;
+use crate::chunk::{DownloadHeader, UploadReply};
 use crate::proto;
 use crate::proto::{receipt, refusal, to_client, to_coordinator};
 
@@ -296,6 +296,19 @@ pub fn update_header(message: &proto::UpdateHeader) -> Result<UpdateHeader, Deco
         length: message.length,
         payload_digest: field::digest("header.payload_digest", &message.payload_digest)?,
     })
+}
+
+/// What the coordinator says to an upload.
+///
+/// # Errors
+/// Any [`DecodeError`].
+pub fn upload_reply(message: proto::UploadReply) -> Result<UploadReply, DecodeError> {
+    match message.kind.ok_or(DecodeError::Missing { field: "kind" })? {
+        proto::upload_reply::Kind::From(from) => {
+            Ok(UploadReply::From(field::within("reply.from", from, 0, UPDATE_BYTES_MAX as u64)?))
+        }
+        proto::upload_reply::Kind::Receipt(answer) => receipt(answer).map(UploadReply::Receipt),
+    }
 }
 
 /// The answer to an upload.

@@ -11,7 +11,7 @@ use protocol::plan::{
     ClassLoss, EvaluationPlan, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan,
 };
 
-use crate::chunk::DownloadHeader;
+use crate::chunk::{DownloadHeader, UploadReply};
 use crate::decode::{Enrolled, Enrolment};
 use crate::proto;
 use crate::proto::{refusal, to_client, to_coordinator};
@@ -174,6 +174,15 @@ pub fn update_header(header: &UpdateHeader) -> proto::UpdateHeader {
         length: header.length,
         payload_digest: digest(&header.payload_digest),
     }
+}
+
+/// What the coordinator says to an upload.
+pub fn upload_reply(reply: &UploadReply) -> proto::UploadReply {
+    let kind = match reply {
+        UploadReply::From(from) => proto::upload_reply::Kind::From(*from),
+        UploadReply::Receipt(answer) => proto::upload_reply::Kind::Receipt(receipt(answer)),
+    };
+    proto::UploadReply { kind: Some(kind) }
 }
 
 /// The answer to an upload.

@@ -12,6 +12,7 @@ use protocol::limits::{
 use protocol::message::{Hello, Receipt, Refusal, ToClient, ToCoordinator};
 use protocol::plan::{EvaluationPlan, ModelSpec, Norm};
 
+use crate::chunk::UploadReply;
 use crate::decode::DecodeError;
 use crate::{decode, encode, proto};
 
@@ -38,8 +39,12 @@ proptest! {
     fn receipts_and_headers_survive_the_wire(
         receipt in values::receipt(), header in values::update_header(), download in values::download_header()
     ) {
-        let bytes = encode::receipt(&receipt).encode_to_vec();
-        prop_assert_eq!(decode::receipt(proto::Receipt::decode(&bytes[..])?), Ok(receipt));
+        let reply = UploadReply::Receipt(receipt);
+        let bytes = encode::upload_reply(&reply).encode_to_vec();
+        prop_assert_eq!(decode::upload_reply(proto::UploadReply::decode(&bytes[..])?), Ok(reply));
+        let reply = UploadReply::From(header.length.into());
+        let bytes = encode::upload_reply(&reply).encode_to_vec();
+        prop_assert_eq!(decode::upload_reply(proto::UploadReply::decode(&bytes[..])?), Ok(reply));
         let bytes = encode::update_header(&header).encode_to_vec();
         prop_assert!(bytes.len() <= 256, "{} bytes", bytes.len());
         prop_assert_eq!(decode::update_header(&proto::UpdateHeader::decode(&bytes[..])?), Ok(header));

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+use wire::chunk::UploadReply;
 use wire::grpc::{Federation, Stamp, federation_server};
 use wire::{chunk, decode, encode, proto};
 
@@ -155,6 +156,7 @@ struct Service {
 impl Federation for Service {
     type SessionStream = ReceiverStream<Result<proto::ToClient, Status>>;
     type DownloadStream = tokio_stream::Iter<std::vec::IntoIter<Result<proto::DownloadPart, Status>>>;
+    type UploadStream = ReceiverStream<Result<proto::UploadReply, Status>>;
 
     async fn session(
         &self,
@@ -185,22 +187,38 @@ impl Federation for Service {
     async fn upload(
         &self,
         request: Request<Streaming<proto::UploadPart>>,
-    ) -> Result<Response<proto::Receipt>, Status> {
-        use proto::upload_part::Kind;
-        let mut parts = request.into_inner();
-        let (mut header, mut payload) = (None, Vec::new());
-        while let Some(part) = parts.message().await? {
-            match part.kind.unwrap() {
-                Kind::Header(found) => header = Some(decode::update_header(&found).unwrap()),
-                Kind::Chunk(chunk) => payload.extend_from_slice(&chunk),
-            }
-        }
-        let (answer, receipt) = oneshot::channel();
-        let upload = Upload { header: header.unwrap(), payload, answer };
-        self.uploaded.send(upload).await.map_err(|_| Status::unavailable("the test is over"))?;
-        let receipt = receipt.await.map_err(|_| Status::unavailable("no answer"))??;
-        Ok(Response::new(encode::receipt(&receipt)))
+    ) -> Result<Response<Self::UploadStream>, Status> {
+        let (replies, answers) = mpsc::channel(2);
+        let uploaded = self.uploaded.clone();
+        tokio::spawn(async move {
+            let last = receive(request.into_inner(), &replies, &uploaded).await;
+            let _ =
+                replies.send(last.map(|receipt| encode::upload_reply(&UploadReply::Receipt(receipt)))).await;
+        });
+        Ok(Response::new(ReceiverStream::new(answers)))
     }
+}
+
+async fn receive(
+    mut parts: Streaming<proto::UploadPart>,
+    replies: &mpsc::Sender<Result<proto::UploadReply, Status>>,
+    uploaded: &mpsc::Sender<Upload>,
+) -> Result<Receipt, Status> {
+    use proto::upload_part::Kind;
+    let (mut header, mut payload) = (None, Vec::new());
+    while let Some(part) = parts.message().await? {
+        match part.kind.unwrap() {
+            Kind::Header(found) => {
+                header = Some(decode::update_header(&found).unwrap());
+                let _ = replies.send(Ok(encode::upload_reply(&UploadReply::From(0)))).await;
+            }
+            Kind::Chunk(chunk) => payload.extend_from_slice(&chunk),
+        }
+    }
+    let (answer, receipt) = oneshot::channel();
+    let upload = Upload { header: header.unwrap(), payload, answer };
+    uploaded.send(upload).await.map_err(|_| Status::unavailable("the test is over"))?;
+    receipt.await.map_err(|_| Status::unavailable("no answer"))?
 }
 
 /// Moves every shared value by the same amount.

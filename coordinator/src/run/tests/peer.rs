@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use params::{Digest, Layout, Scope, TensorSpec};
 use protocol::evaluation::{CentralScore, Evaluation};
 use protocol::id::{ClientId, RunId};
+use protocol::limits::UPLOAD_CHUNK_BYTES;
 use protocol::message::{Hello, Receipt, ToClient, ToCoordinator, UpdateHeader};
 use protocol::plan::{ModelSpec, RoundPlan, UplinkPlan};
 use tokio::io::DuplexStream;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
+use wire::chunk::UploadReply;
 use wire::grpc::{FederationChannel, Stamp, federation_client};
 use wire::proto::{self, upload_part::Kind};
 use wire::{chunk, decode, encode};
@@ -120,6 +122,8 @@ impl Host {
             output: Output::to(Box::new(said.clone()), true, folder.map(Path::to_path_buf)),
             meter: Arc::new(Meter::default()),
             farewell_time: crate::limits::FAREWELL_TIME,
+            ingest_bytes: 1 << 20,
+            uploads: folder.map(|folder| folder.join("uploads")),
         };
         let stopped = async {
             // Dropping the sender is no wish to stop.
@@ -214,11 +218,24 @@ impl Peer {
 
     pub(super) async fn upload(&mut self, header: &UpdateHeader, payload: &[u8]) -> Result<Receipt, Status> {
         let part = |kind| proto::UploadPart { kind: Some(kind) };
-        let header = part(Kind::Header(encode::update_header(header)));
-        let chunks = chunk::split(Bytes::copy_from_slice(payload)).map(|chunk| part(Kind::Chunk(chunk)));
-        let parts: Vec<_> = std::iter::once(header).chain(chunks).collect();
-        let receipt = self.federation.upload(tokio_stream::iter(parts)).await?.into_inner();
-        Ok(decode::receipt(receipt).unwrap())
+        let (parts, stream) = mpsc::channel(1 + payload.len().div_ceil(UPLOAD_CHUNK_BYTES));
+        parts.send(part(Kind::Header(encode::update_header(header)))).await.unwrap();
+        let mut replies = self.federation.upload(ReceiverStream::new(stream)).await?.into_inner();
+        let mut parts = Some(parts);
+        while let Some(reply) = replies.message().await? {
+            match decode::upload_reply(reply).unwrap() {
+                UploadReply::Receipt(receipt) => return Ok(receipt),
+                UploadReply::From(from) => {
+                    // The stream ends with its last chunk, whether or not there are enough.
+                    let parts = parts.take().expect("one word to go on");
+                    let rest = Bytes::copy_from_slice(&payload[from as usize..]);
+                    for chunk in chunk::split(rest, UPLOAD_CHUNK_BYTES) {
+                        parts.send(part(Kind::Chunk(chunk))).await.unwrap();
+                    }
+                }
+            }
+        }
+        panic!("the upload ends without a receipt")
     }
 }
 

@@ -16,7 +16,7 @@ fn data_of_any_length_survives_chunks() -> Result<(), ChunkError> {
     for length in [0, 1, CHUNK_BYTES_MAX - 1, CHUNK_BYTES_MAX, CHUNK_BYTES_MAX + 1, 3 * CHUNK_BYTES_MAX] {
         let data: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
         let mut joiner = joiner(&data);
-        let chunks: Vec<Bytes> = split(Bytes::from(data.clone())).collect();
+        let chunks: Vec<Bytes> = split(Bytes::from(data.clone()), CHUNK_BYTES_MAX).collect();
         assert_eq!(chunks.len(), length.div_ceil(CHUNK_BYTES_MAX));
         for chunk in &chunks {
             joiner.push(chunk)?;

@@ -25,6 +25,10 @@ fn messages_without_a_kind_are_refused() {
     check(decode::to_coordinator(proto::ToCoordinator { kind: None }), "kind is missing");
     check(decode::to_client(proto::ToClient { kind: None }), "kind is missing");
     check(decode::receipt(proto::Receipt { kind: None }), "kind is missing");
+    check(decode::upload_reply(proto::UploadReply { kind: None }), "kind is missing");
+    let from = Some(proto::upload_reply::Kind::From(u64::MAX));
+    let expected = format!("reply.from is {}, allowed is 0 to {UPDATE_BYTES_MAX}", u64::MAX);
+    check(decode::upload_reply(proto::UploadReply { kind: from }), &expected);
     let refusal = proto::receipt::Kind::Refusal(proto::Refusal { kind: None });
     check(decode::receipt(proto::Receipt { kind: Some(refusal) }), "refusal.kind is missing");
 }
