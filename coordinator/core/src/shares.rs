@@ -21,14 +21,16 @@ const IMAGES_ENOUGH: u32 = 128;
 /// Divides the channels among those asked, into as many shares as leave each in good hands: of up to eight clients each
 /// channel hears at least one, of more at least two, and behind every channel is at least half the images there would be if all
 /// were equal. Largest clients first, each to the share with the fewest images so far; those absent come last and count
-/// for nothing. Shares rotate with the version.
-pub(crate) fn divide(mut asked: Vec<Asked>, version: Version) -> BTreeMap<ClientId, Share> {
+/// for nothing. Shares rotate with the version. Of the `last` version everybody reports everything: it is the one that will be used,
+/// and no later one mends what a single site got wrong.
+pub(crate) fn divide(mut asked: Vec<Asked>, version: Version, last: bool) -> BTreeMap<ClientId, Share> {
     for one in &mut asked {
         one.images = if one.present { one.images.min(IMAGES_ENOUGH) } else { 0 };
     }
     asked.sort_by(|a, b| (b.present, b.images, &a.client).cmp(&(a.present, a.images, &b.client)));
     let total: u64 = asked.iter().map(|one| u64::from(one.images)).sum();
     let most = match asked.len() {
+        _ if last => 1,
         few @ 0..=8 => few.clamp(1, 4),
         many => (many / 2).min(Share::OF_MAX.into()),
     };

@@ -74,7 +74,8 @@ impl Closing {
             present: presence == Presence::Present,
             images: cx.roster.examples(client),
         };
-        let shares = divide(attendance.iter().map(asked).collect(), published.version);
+        let last = published.version.0 >= cx.config.settings().rounds;
+        let shares = divide(attendance.iter().map(asked).collect(), published.version, last);
         let stage = Stage::Evaluating { attendance, shares, deadline, evaluations };
         let mut closing = Box::new(Self { published, report, opened, stage });
         out.extend(present.iter().filter_map(|client| closing.ask(cx, client)));

@@ -13,7 +13,7 @@ fn asked(images: &[u32]) -> Vec<Asked> {
 
 /// How many shares there are, and the part of each client in order of name.
 fn divided(images: &[u32], version: u32) -> (u8, Vec<u8>) {
-    let shares = divide(asked(images), Version(version));
+    let shares = divide(asked(images), Version(version), false);
     let of = shares.values().next().map_or(1, |share| share.of());
     assert!(shares.values().all(|share| share.of() == of));
     (of, shares.values().map(|share| share.part()).collect())
@@ -36,10 +36,16 @@ fn small_clients_do_not_speak_alone() {
 }
 
 #[test]
+fn everybody_reports_everything_of_the_last_version() {
+    let shares = divide(asked(&[50, 50, 50, 50]), Version(7), true);
+    assert!(shares.len() == 4 && shares.values().all(|&share| share == Share::ALL));
+}
+
+#[test]
 fn no_channel_depends_on_somebody_absent() {
     let mut clients = asked(&[500, 40, 40]);
     clients[0].present = false;
-    let shares: Vec<Share> = divide(clients, Version(0)).into_values().collect();
+    let shares: Vec<Share> = divide(clients, Version(0), false).into_values().collect();
     assert_eq!(shares[1..], [Share::new(0, 2), Share::new(1, 2)]);
 }
 
@@ -59,6 +65,6 @@ proptest! {
         // Who reports what depends on the clients, not on their order.
         let mut backwards = asked(&images);
         backwards.reverse();
-        prop_assert_eq!(divide(backwards, Version(version)), divide(asked(&images), Version(version)));
+        prop_assert_eq!(divide(backwards, Version(version), false), divide(asked(&images), Version(version), false));
     }
 }
