@@ -124,9 +124,8 @@ async fn a_newer_upload_of_a_client_takes_over() {
     let (second, third) = (ingest.clone(), ingest.clone());
     let second = tokio::spawn(async move { second.enter(&client("a")).await.map(drop) });
     assert_eq!(timeout(MOMENT, first.over()).await.unwrap(), CallError::Replaced);
-    let third = tokio::spawn(async move { third.enter(&client("a")).await.map(drop) });
-    tokio::time::sleep(MOMENT).await;
-    assert!(!third.is_finished(), "the first still puts away what it has");
+    let mut third = tokio::spawn(async move { third.enter(&client("a")).await.map(drop) });
+    assert!(timeout(MOMENT, &mut third).await.is_err(), "the first still puts away what it has");
     drop(first);
     assert_eq!(second.await.unwrap(), Err(CallError::Replaced));
     assert_eq!(third.await.unwrap(), Ok(()));

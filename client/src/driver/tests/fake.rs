@@ -13,7 +13,7 @@ use protocol::train::{
     DataSummary, EvaluateJob, EvaluateOutcome, TrainError, TrainJob, TrainOutcome, Trainer,
 };
 use tokio::io::DuplexStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
@@ -118,6 +118,8 @@ pub(super) struct Fake {
     pub(super) uploads: mpsc::Receiver<Upload>,
     /// Nobody is there.
     pub(super) away: Arc<AtomicBool>,
+    /// One for each attempt to connect while nobody was there.
+    pub(super) missed: Arc<Semaphore>,
 }
 
 impl Fake {
@@ -130,11 +132,15 @@ impl Fake {
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
         let away = Arc::new(AtomicBool::new(false));
         let gone = Arc::clone(&away);
+        let missed = Arc::new(Semaphore::new(0));
+        let in_vain = Arc::clone(&missed);
         let client = ClientId::new("camera").unwrap();
         let connector = Connector::new("pipe".to_owned(), Stamp::insecure(&client), move || {
             let (connected, gone) = (connected.clone(), gone.load(Ordering::Relaxed));
+            let in_vain = Arc::clone(&in_vain);
             Box::pin(async move {
                 if gone {
+                    in_vain.add_permits(1);
                     let (target, reason) = ("pipe".to_owned(), "nobody is there".to_owned());
                     return Err(ConnectError::Unreachable { target, reason });
                 }
@@ -143,7 +149,7 @@ impl Fake {
                 Ok(Box::new(ours) as Box<dyn Pipe>)
             })
         });
-        Self { connector, visits, uploads, away }
+        Self { connector, visits, uploads, away, missed }
     }
 }
 
