@@ -1,5 +1,6 @@
 //! Every op against a naive f64 reference, in every instruction set this processor has.
 
+mod blocks;
 mod laws;
 mod ops;
 mod plan;

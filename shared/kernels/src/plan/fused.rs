@@ -9,6 +9,10 @@
 //! A stripe is some rows of one image, with the rows above and below that its taps reach computed again; small images
 //! come several at a time, whole, so that the products are tall.
 
+mod tiling;
+
+use tiling::{Scratch, Tiling};
+
 use super::{Dense, fold, fold_pointwise, pad};
 use crate::Map;
 use crate::block::Block;
@@ -16,15 +20,12 @@ use crate::buffer::Buffer;
 use crate::depthwise::pad_kernel;
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::epilogue::{Affine, Scatter};
-use crate::gemm::{Left, Size, TILE_ROWS_MAX, multiply};
+use crate::gemm::{Left, Size, multiply};
 use crate::rows::block_rows;
 use crate::rows::source::{Patches, Source};
 use crate::simd::{self, Simd, padded};
 use crate::threads::{Output, Pass, Split};
 use std::ops::Range;
-
-/// Values of hidden maps per part: 512 KiB, half of a second-level cache of 1 MiB.
-const STRIPE_VALUES: usize = 128 * 1024;
 
 /// Taps of a depthwise kernel per side.
 const K: usize = 3;
@@ -159,77 +160,6 @@ impl Fused {
         };
         // SAFETY: the sizes were checked above; every part has its own scratch and writes its own rows.
         unsafe { split.run(&pass) };
-    }
-}
-
-/// How a map is cut.
-#[derive(Clone, Copy, Debug)]
-struct Tiling {
-    /// Stripes of an image; 1: images come in groups.
-    stripes: usize,
-    /// Images in a group.
-    group: usize,
-    /// Stripes, or images.
-    units: usize,
-    /// Values of a row of the hidden map with its border.
-    row: usize,
-    /// Output rows of the highest stripe.
-    rows_max: usize,
-    /// Input rows of the highest stripe.
-    taps_max: usize,
-}
-
-impl Tiling {
-    fn new(map: Map, stride: usize, width: usize, threads: usize) -> Self {
-        let to = map.strided(stride);
-        let row = (map.width + K - 1) * width;
-        let taps = |rows: usize| (rows - 1) * stride + K;
-        let values = |rows: usize| taps(rows) * row + rows * to.width * width;
-        let mut stripes = 1;
-        while stripes < to.height && values(to.height.div_ceil(stripes)) > STRIPE_VALUES {
-            stripes += 1;
-        }
-        // Few and unequal shares make threads wait for each other.
-        while stripes < to.height
-            && map.batch * stripes < 6 * threads
-            && !(map.batch * stripes).is_multiple_of(threads)
-        {
-            stripes += 1;
-        }
-        let rows_max = to.height.div_ceil(stripes);
-        let group = if stripes == 1 { (STRIPE_VALUES / values(rows_max)).clamp(1, map.batch) } else { 1 };
-        Self { stripes, group, units: map.batch * stripes, row, rows_max, taps_max: taps(rows_max) }
-    }
-
-    fn scratch(&self, fused: &Fused) -> Scratch {
-        let width = padded(fused.hidden);
-        let pixels = (self.row / width - (K - 1)).div_ceil(fused.stride);
-        Scratch {
-            spare: TILE_ROWS_MAX * fused.taken().max(fused.hidden),
-            patches: match &fused.enter {
-                Enter::Stem(stem) => block_rows(stem.panels.k()) * padded(stem.panels.k()),
-                Enter::Plain | Enter::Expand(_) => 0,
-            },
-            hidden: self.group * self.taps_max * self.row,
-            rows: self.group * self.rows_max * pixels * width,
-            places: self.group * self.taps_max * (self.row / width),
-        }
-    }
-}
-
-/// Values of each kind of a part's scratch.
-#[derive(Clone, Copy, Debug)]
-struct Scratch {
-    spare: usize,
-    patches: usize,
-    hidden: usize,
-    rows: usize,
-    places: usize,
-}
-
-impl Scratch {
-    fn total(self) -> usize {
-        self.spare + self.patches + self.hidden + self.rows
     }
 }
 

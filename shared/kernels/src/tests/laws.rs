@@ -1,6 +1,6 @@
 //! What holds for every op: same bits twice, skipped gradients, honest errors, safe statistics.
 
-use super::ops::{BlockCase, Shape, check_block, map};
+use super::blocks::{BlockCase, Shape, check_block, map};
 use super::{NormValues, Random, close, everywhere};
 use crate::pointwise::Pointwise;
 use crate::stem::Stem;

@@ -1,6 +1,6 @@
 //! A plan computes what the training ops compute with fixed statistics.
 
-use super::ops::{BlockCase, Shape, map};
+use super::blocks::{BlockCase, Shape, map};
 use super::{NormValues, Random, close, everywhere};
 use crate::block::{self, Block};
 use crate::plan::PlanBuilder;

@@ -1,0 +1,239 @@
+//! Forward and backward of blocks, the network's unit, against the reference.
+
+use super::reference::*;
+use super::{BACKWARD, FORWARD, KINK_MARGIN, NormValues, Random, close, everywhere};
+use crate::block::{Block, Layer, Weights};
+use crate::{Map, Wanted, block};
+
+/// Shape of a block under test.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) map: Map,
+    pub(super) inputs: usize,
+    /// None: no expansion.
+    pub(super) hidden: Option<usize>,
+    pub(super) outputs: usize,
+    pub(super) stride: usize,
+    pub(super) activate: bool,
+    pub(super) residual: bool,
+    pub(super) live: bool,
+}
+
+pub(super) fn map(batch: usize, height: usize, width: usize) -> Map {
+    Map { batch, height, width }
+}
+
+/// A block's tensors and what the reference makes of them.
+pub(super) struct BlockCase {
+    pub(super) shape: Shape,
+    pub(super) x: Vec<f32>,
+    expand: Option<(Vec<f32>, NormValues)>,
+    depthwise: (Vec<f32>, NormValues),
+    project: (Vec<f32>, NormValues),
+    pub(super) gradient: Vec<f32>,
+}
+
+impl BlockCase {
+    fn random(shape: Shape, seed: u64) -> Self {
+        let r = &mut Random(seed);
+        let hidden = shape.hidden.unwrap_or(shape.inputs);
+        let layer = |r: &mut Random, len: usize, fan: usize, channels: usize| {
+            let bound = (3.0 / fan as f32).sqrt();
+            (r.values(len, -bound, bound), NormValues::new(r, channels, shape.live))
+        };
+        let expand = shape.hidden.map(|h| layer(r, h * shape.inputs, shape.inputs, h));
+        let depthwise = layer(r, 9 * hidden, 9, hidden);
+        let project = layer(r, shape.outputs * hidden, hidden, shape.outputs);
+        let x = r.values(shape.map.pixels() * shape.inputs, -1.0, 1.5);
+        let gradient = r.values(shape.map.strided(shape.stride).pixels() * shape.outputs, -1.0, 1.0);
+        Self { shape, x, expand, depthwise, project, gradient }
+    }
+
+    /// The first seed whose values keep away from the kinks.
+    pub(super) fn new(shape: Shape) -> (Self, BlockReference) {
+        for seed in 0..400 {
+            let case = Self::random(shape, seed);
+            let reference = case.reference();
+            if reference.margin > KINK_MARGIN {
+                return (case, reference);
+            }
+        }
+        panic!("no seed keeps {shape:?} away from the kinks");
+    }
+
+    /// The same tensors with the statistics of the batch.
+    pub(super) fn live(mut self) -> Self {
+        self.expand.iter_mut().for_each(|(_, norm)| norm.live = true);
+        self.depthwise.1.live = true;
+        self.project.1.live = true;
+        self
+    }
+
+    pub(super) fn block(&self) -> Block<'_> {
+        fn layer((weight, norm): &(Vec<f32>, NormValues)) -> Layer<'_> {
+            Layer { weight, norm: norm.norm() }
+        }
+        Block {
+            expand: self.expand.as_ref().map(layer),
+            depthwise: layer(&self.depthwise),
+            project: layer(&self.project),
+            stride: self.shape.stride,
+            activate_output: self.shape.activate,
+            residual: self.shape.residual,
+        }
+    }
+
+    pub(super) fn weights(&self) -> Weights<'_> {
+        Weights {
+            expand: self.expand.as_ref().map(|(w, _)| &w[..]),
+            depthwise: &self.depthwise.0,
+            project: &self.project.0,
+        }
+    }
+
+    fn reference(&self) -> BlockReference {
+        let Shape { map, inputs, outputs, stride, .. } = self.shape;
+        let hidden = self.shape.hidden.unwrap_or(inputs);
+        let (x, gradient) = (wide(&self.x), wide(&self.gradient));
+        let mut nearest = f64::INFINITY;
+
+        let expanded = self.expand.as_ref().map(|(w, p)| norm(&pointwise(&x, &wide(w), inputs, hidden), p));
+        let h = expanded.as_ref().map_or_else(|| x.clone(), |e| relu6(&e.value));
+        if let Some(e) = &expanded {
+            nearest = nearest.min(margin(&e.value));
+        }
+        let kernel = wide(&self.depthwise.0);
+        let d = norm(&depthwise(&h, &kernel, map, stride, hidden), &self.depthwise.1);
+        nearest = nearest.min(margin(&d.value));
+        let a = relu6(&d.value);
+        let project = wide(&self.project.0);
+        let p = norm(&pointwise(&a, &project, hidden, outputs), &self.project.1);
+        let mut y = p.value.clone();
+        let mut g = gradient.clone();
+        if self.shape.activate {
+            nearest = nearest.min(margin(&p.value));
+            y = relu6(&p.value);
+            g = relu6_back(&p.value, &g);
+        }
+        if self.shape.residual {
+            y.iter_mut().zip(&x).for_each(|(y, x)| *y += x);
+        }
+
+        let (dp, project_gamma, project_beta) = norm_back(&p, &self.project.1, &g);
+        let (da, dw_project) = pointwise_back(&a, &project, &dp, hidden, outputs);
+        let (dd, depthwise_gamma, depthwise_beta) =
+            norm_back(&d, &self.depthwise.1, &relu6_back(&d.value, &da));
+        let (dh, dk) = depthwise_back(&h, &kernel, &dd, map, stride, hidden);
+        let mut layers = vec![];
+        let mut moments = vec![];
+        let mut dx = dh.clone();
+        if let (Some(e), Some((w, norm))) = (&expanded, &self.expand) {
+            let (de, gamma, beta) = norm_back(e, norm, &relu6_back(&e.value, &dh));
+            let (from_expand, dw) = pointwise_back(&x, &wide(w), &de, inputs, hidden);
+            dx = from_expand;
+            layers.push(("expand", dw, gamma, beta));
+            moments.push((e.mean.clone(), e.var.clone()));
+        }
+        layers.push(("depthwise", dk, depthwise_gamma, depthwise_beta));
+        layers.push(("project", dw_project, project_gamma, project_beta));
+        moments.push((d.mean, d.var));
+        moments.push((p.mean, p.var));
+        if self.shape.residual {
+            dx.iter_mut().zip(&gradient).for_each(|(d, g)| *d += g);
+        }
+        BlockReference { y, dx, layers, moments, margin: nearest }
+    }
+}
+
+type LayerReference = (&'static str, Vec<f64>, Vec<f64>, Vec<f64>);
+
+pub(super) struct BlockReference {
+    y: Vec<f64>,
+    dx: Vec<f64>,
+    /// Name, weight, gamma and beta gradient.
+    layers: Vec<LayerReference>,
+    moments: Vec<(Vec<f64>, Vec<f64>)>,
+    margin: f64,
+}
+
+pub(super) fn check_block(shape: Shape) {
+    let (case, expected) = BlockCase::new(shape);
+    everywhere(|isa| {
+        let tag = |what: &str| format!("{what} of {shape:?} on {}", isa.name());
+        let run = block::forward(shape.map, &case.x, &case.block(), true).unwrap();
+        close(&tag("output"), &run.output, &expected.y, FORWARD);
+        let lean = block::forward(shape.map, &case.x, &case.block(), false).unwrap();
+        close(&tag("output without saving"), &lean.output, &expected.y, FORWARD);
+        assert!(lean.saved.is_none());
+        if shape.live {
+            assert_eq!(lean.moments, run.moments, "{}", tag("moments"));
+            assert_eq!(run.moments.len(), expected.moments.len());
+            for (found, (mean, var)) in run.moments.iter().zip(&expected.moments) {
+                close(&tag("mean"), &found.mean, mean, FORWARD);
+                close(&tag("variance"), &found.var, var, FORWARD);
+            }
+        } else {
+            assert!(run.moments.is_empty() && lean.moments.is_empty());
+        }
+        let saved = run.saved.unwrap();
+        let found = block::backward(&saved, &case.x, &case.weights(), &case.gradient, Wanted::ALL).unwrap();
+        close(&tag("input gradient"), found.input.as_ref().unwrap(), &expected.dx, BACKWARD);
+        let layers = found.expand.iter().chain([&found.depthwise, &found.project]);
+        for (layer, (name, weight, gamma, beta)) in layers.zip(&expected.layers) {
+            close(&tag(&format!("{name} weight gradient")), layer.weight.as_ref().unwrap(), weight, BACKWARD);
+            let norm = layer.norm.as_ref().unwrap();
+            close(&tag(&format!("{name} gamma gradient")), &norm.gamma, gamma, BACKWARD);
+            close(&tag(&format!("{name} beta gradient")), &norm.beta, beta, BACKWARD);
+        }
+    });
+}
+
+#[test]
+fn blocks_match_the_reference() {
+    let base = Shape {
+        map: map(2, 6, 6),
+        inputs: 16,
+        hidden: Some(32),
+        outputs: 16,
+        stride: 1,
+        activate: false,
+        residual: true,
+        live: true,
+    };
+    let shapes = [
+        base,
+        Shape { stride: 2, residual: false, outputs: 24, ..base },
+        Shape { map: map(1, 7, 5), inputs: 8, hidden: Some(48), outputs: 8, ..base },
+        Shape { map: map(1, 7, 5), inputs: 8, hidden: Some(48), stride: 2, residual: false, ..base },
+        Shape { map: map(1, 8, 7), stride: 2, residual: false, ..base },
+        Shape { map: map(1, 1, 9), hidden: Some(17), residual: false, outputs: 5, inputs: 3, ..base },
+        Shape { map: map(9, 1, 2), hidden: Some(33), residual: false, outputs: 40, inputs: 7, ..base },
+        Shape { map: map(9, 2, 1), hidden: Some(33), residual: false, outputs: 40, stride: 2, ..base },
+        Shape { map: map(1, 3, 3), inputs: 24, hidden: Some(144), outputs: 24, ..base },
+        Shape { map: map(1, 3, 3), inputs: 56, hidden: Some(80), outputs: 112, residual: false, ..base },
+        Shape { hidden: None, outputs: 16, activate: true, residual: false, ..base },
+        Shape { hidden: None, inputs: 24, outputs: 24, activate: true, ..base },
+        Shape { hidden: None, inputs: 5, outputs: 19, stride: 2, activate: true, residual: false, ..base },
+        Shape { hidden: None, inputs: 32, outputs: 16, residual: false, ..base },
+        // Several parts, row blocks and folds.
+        Shape { map: map(3, 19, 18), inputs: 8, hidden: Some(24), outputs: 8, ..base },
+        Shape {
+            map: map(2, 21, 23),
+            inputs: 8,
+            hidden: Some(24),
+            outputs: 12,
+            stride: 2,
+            residual: false,
+            ..base
+        },
+    ];
+    for shape in shapes {
+        check_block(shape);
+        check_block(Shape { live: false, ..shape });
+    }
+    // On a single pixel a live norm makes the depthwise kernel a mere scale, whose true gradient is zero.
+    for batch in [1, 9] {
+        check_block(Shape { map: map(batch, 1, 1), live: false, ..base });
+        check_block(Shape { map: map(batch, 1, 1), live: false, residual: false, stride: 2, ..base });
+    }
+}
