@@ -58,11 +58,7 @@ async fn two_clients_train_for_two_rounds() {
 async fn an_update_counts_once_whatever_is_sent() {
     let store = MemoryStore::default();
     let host = Host::start(config(|_| {}), &store);
-    let (mut one, mut two) = tokio::join!(host.client("one"), host.client("two"));
-    let mut talk = one.join().await.unwrap();
-    let run = talk.welcome().await;
-    let _other = two.join().await.unwrap();
-    let plan = talk.plan().await;
+    let (mut one, plan, run, _sessions) = host.first_round().await;
     let (header, payload) = update(run, &plan, 0.5);
     let accepted = Receipt::Accepted { round: plan.round };
     assert_eq!(one.upload(&header, &payload).await.unwrap(), accepted);
@@ -79,11 +75,7 @@ async fn an_update_counts_once_whatever_is_sent() {
 #[tokio::test]
 async fn bytes_that_break_a_rule_are_refused_with_the_rule() {
     let host = Host::start(config(|_| {}), &MemoryStore::default());
-    let (mut one, mut two) = tokio::join!(host.client("one"), host.client("two"));
-    let mut talk = one.join().await.unwrap();
-    let run = talk.welcome().await;
-    let _other = two.join().await.unwrap();
-    let plan = talk.plan().await;
+    let (mut one, plan, run, _sessions) = host.first_round().await;
     let (header, payload) = update(run, &plan, 0.5);
 
     let mut spoiled = payload.clone();
@@ -119,11 +111,7 @@ async fn a_killed_coordinator_goes_on_with_the_open_round() {
         store.reports().unwrap().into_values().map(|report| report.model_digest).collect()
     };
     let host = Host::start(config(|_| {}), &store);
-    let (mut one, mut two) = tokio::join!(host.client("one"), host.client("two"));
-    let mut talk = one.join().await.unwrap();
-    let run = talk.welcome().await;
-    let _other = two.join().await.unwrap();
-    let plan = talk.plan().await;
+    let (mut one, plan, run, _sessions) = host.first_round().await;
     let (header, payload) = update(run, &plan, 0.5);
     assert!(matches!(one.upload(&header, &payload).await.unwrap(), Receipt::Accepted { .. }));
     host.running.abort();

@@ -148,6 +148,16 @@ impl Host {
         Peer { federation: federation_client(channel(self.open()).await, stamp) }
     }
 
+    /// Two clients in their first round: the first one, its plan and the run. The round lasts as long as their sessions are kept.
+    pub(super) async fn first_round(&self) -> (Peer, RoundPlan, RunId, [Talk; 2]) {
+        let (mut one, mut two) = tokio::join!(self.client("one"), self.client("two"));
+        let mut talk = one.join().await.unwrap();
+        let run = talk.welcome().await;
+        let other = two.join().await.unwrap();
+        let plan = talk.plan().await;
+        (one, plan, run, [talk, other])
+    }
+
     pub(super) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }

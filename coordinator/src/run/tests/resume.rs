@@ -54,11 +54,7 @@ async fn bytes_that_have_arrived_are_not_sent_again() {
     let (folder, store) = (tempfile::tempdir().unwrap(), MemoryStore::default());
     let start = || Host::with(config(|_| {}), &store, Security::Insecure, Some(folder.path()));
     let host = start();
-    let (mut one, mut two) = tokio::join!(host.client("one"), host.client("two"));
-    let mut talk = one.join().await.unwrap();
-    let run = talk.welcome().await;
-    let _other = two.join().await.unwrap();
-    let plan = talk.plan().await;
+    let (mut one, plan, run, _sessions) = host.first_round().await;
     let (header, payload) = update(run, &plan, 0.5);
 
     let (upload, from) = Upload::announce(&mut one, &header).await;
@@ -87,11 +83,7 @@ async fn bytes_that_have_arrived_are_not_sent_again() {
 async fn parts_of_different_updates_are_not_joined() {
     let (folder, store) = (tempfile::tempdir().unwrap(), MemoryStore::default());
     let host = Host::with(config(|_| {}), &store, Security::Insecure, Some(folder.path()));
-    let (mut one, mut two) = tokio::join!(host.client("one"), host.client("two"));
-    let mut talk = one.join().await.unwrap();
-    let run = talk.welcome().await;
-    let _other = two.join().await.unwrap();
-    let plan = talk.plan().await;
+    let (mut one, plan, run, _sessions) = host.first_round().await;
     let (header, payload) = update(run, &plan, 0.5);
 
     let (upload, _) = Upload::announce(&mut one, &header).await;
@@ -121,11 +113,7 @@ async fn parts_of_different_updates_are_not_joined() {
 async fn a_second_upload_takes_over_from_one_that_hangs() {
     let (folder, store) = (tempfile::tempdir().unwrap(), MemoryStore::default());
     let host = Host::with(config(|_| {}), &store, Security::Insecure, Some(folder.path()));
-    let (mut one, mut two) = tokio::join!(host.client("one"), host.client("two"));
-    let mut talk = one.join().await.unwrap();
-    let run = talk.welcome().await;
-    let _other = two.join().await.unwrap();
-    let plan = talk.plan().await;
+    let (mut one, plan, run, _sessions) = host.first_round().await;
     let (header, payload) = update(run, &plan, 0.5);
 
     let (mut hanging, _) = Upload::announce(&mut one, &header).await;
