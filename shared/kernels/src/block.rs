@@ -20,7 +20,7 @@ use crate::norm::{Moments, Norm, NormGradients, NormMap, apply};
 use crate::plan::fused::Fused;
 use crate::rows::forward::{Finish, product};
 use crate::rows::source::Source;
-use crate::threads::Output;
+use crate::threads::{Output, together};
 
 /// A convolution's weights and the batch norm after it.
 #[derive(Clone, Copy, Debug)]
@@ -170,10 +170,14 @@ impl Sizes {
 /// When lengths disagree, a dimension is zero, the stride is not 1 or 2, or a residual does not fit.
 pub fn forward(map: Map, x: &[f32], block: &Block<'_>, save: bool) -> Result<Forward, Error> {
     let sizes = Sizes::of(map, x, block)?;
+    together(|| run(sizes, x, block, save))
+}
+
+fn run(sizes: Sizes, x: &[f32], block: &Block<'_>, save: bool) -> Result<Forward, Error> {
     let (rows, out_rows) = (sizes.rows(), sizes.out_rows());
     if !save && !block.layers().any(|layer| layer.norm.live()) {
         let mut output = Fresh::new(out_rows * sizes.outputs);
-        Fused::new(sizes.inputs, block)?.run(map, x, block.residual.then_some(x), output.output());
+        Fused::new(sizes.inputs, block)?.run(sizes.map, x, block.residual.then_some(x), output.output());
         // SAFETY: the fused passes wrote every value.
         return Ok(Forward { output: unsafe { output.finish() }, moments: vec![], saved: None });
     }

@@ -16,9 +16,10 @@ use crate::rows::forward::{Finish, product};
 use crate::rows::source::{Patches, Source};
 use crate::simd::padded;
 use crate::stem::Stem;
-use crate::threads::Output;
+use crate::threads::{self, Output, alone, together};
 use crate::{Isa, Map, upsample, with_isa};
 use fused::Fused;
+use rayon::prelude::*;
 
 /// A tensor of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,12 +262,24 @@ impl InferencePlan {
     /// Runs on `images`, `[batch, height, width, channels]`, and returns the outputs in the order they were asked for, each
     /// `[batch, height, width, channels]` of its node. The number of threads changes no bit of them.
     ///
+    /// Threads share the images out if they can have equally many, and meet only at the end; otherwise they work on each
+    /// op together.
+    ///
     /// # Errors
     /// A zero dimension, a length that disagrees, or maps that no upsampling connects.
     pub fn run(&self, map: Map, images: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
         map.check("images", self.channels[0])?;
         check_len("images", images, map.pixels() * self.channels[0])?;
-        with_isa(self.isa, || self.run_here(map, images))
+        let threads = threads::available();
+        if threads == 1 || !map.batch.is_multiple_of(threads) {
+            return with_isa(self.isa, || together(|| self.run_here(map, images)));
+        }
+        let share = Map { batch: map.batch / threads, ..map };
+        let shares = images.par_chunks(share.pixels() * self.channels[0]);
+        let shares = shares.map(|images| alone(|| with_isa(self.isa, || self.run_here(share, images))));
+        let shares = shares.collect::<Result<Vec<_>, _>>()?;
+        let output = |at: usize| shares.iter().flat_map(|share| &share[at]).copied().collect();
+        Ok((0..self.outputs.len()).map(output).collect())
     }
 
     fn run_here(&self, map: Map, images: &[f32]) -> Result<Vec<Vec<f32>>, Error> {

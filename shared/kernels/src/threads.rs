@@ -4,6 +4,8 @@
 //! A pass entered from outside a pool pays for the hand-over each time: run a training step inside
 //! `ThreadPool::install`.
 
+mod team;
+
 use crate::denormal::Flush;
 #[cfg(target_arch = "aarch64")]
 use crate::simd::Neon;
@@ -13,6 +15,8 @@ use crate::simd::{Isa, Portable, Simd};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+
+pub(crate) use team::{alone, available, together};
 
 /// Multiply-adds (or values moved) below which a second thread costs more than it brings.
 const WORK_MIN: usize = 48 * 1024;
@@ -39,7 +43,7 @@ impl Split {
     /// `units` with `work` multiply-adds each, cut at multiples of `align`, over the threads of the current pool.
     pub(crate) fn new(units: usize, align: usize, work: usize) -> Self {
         let by_work = units.saturating_mul(work) / WORK_MIN;
-        let parts = rayon::current_num_threads().min(by_work).min(units.div_ceil(align)).max(1);
+        let parts = available().min(by_work).min(units.div_ceil(align)).max(1);
         Self { units, parts, align }
     }
 
@@ -61,24 +65,8 @@ impl Split {
     pub(crate) unsafe fn run<P: Pass>(self, pass: &P) {
         let isa = Isa::current();
         // SAFETY: forwarded; the ranges of distinct parts are disjoint and cover 0..units.
-        unsafe { fork(self, pass, isa, 0, self.parts) }
+        team::divide(self.parts, &|part| unsafe { enter(pass, isa, part, self.range(part)) });
     }
-}
-
-/// # Safety
-/// As for [`Split::run`]; `isa` is available.
-unsafe fn fork<P: Pass>(split: Split, pass: &P, isa: Isa, from: usize, to: usize) {
-    if to - from == 1 {
-        // SAFETY: forwarded.
-        return unsafe { enter(pass, isa, from, split.range(from)) };
-    }
-    let middle = from.midpoint(to);
-    rayon::join(
-        // SAFETY: forwarded; the two halves have distinct parts.
-        || unsafe { fork(split, pass, isa, from, middle) },
-        // SAFETY: as above.
-        || unsafe { fork(split, pass, isa, middle, to) },
-    );
 }
 
 /// # Safety

@@ -9,7 +9,7 @@ use crate::gemm::pack::Panels;
 use crate::norm::{NormMap, gradient_sums};
 use crate::rows::backward::{GateInput, InputGradient, product_gradients};
 use crate::rows::source::{GradientSource, Source};
-use crate::threads::Output;
+use crate::threads::{Output, together};
 
 /// Gradients of a loss whose gradient with respect to the output is `gradient`; `x` and `weights` are those of the
 /// forward pass.
@@ -32,7 +32,13 @@ pub fn backward(
     let expand_weight = weights.expand.unwrap_or(&[]);
     let expand_len = if saved.expand.is_some() { sizes.hidden * sizes.inputs } else { 0 };
     check_len("expand weight", expand_weight, expand_len)?;
+    Ok(together(|| run(saved, x, weights, gradient, wanted)))
+}
 
+fn run(saved: &Saved, x: &[f32], weights: &Weights<'_>, gradient: &[f32], wanted: Wanted) -> Gradients {
+    let sizes = &saved.sizes;
+    let (rows, out_rows) = (sizes.rows(), sizes.out_rows());
+    let expand_weight = weights.expand.unwrap_or(&[]);
     // Project: the sums over the incoming gradient, then both gradients in one pass.
     let (raw, map) = &saved.project;
     let gate = saved.activate_output.then_some(map);
@@ -78,7 +84,7 @@ pub fn backward(
         let depthwise = LayerGradients { weight: found.kernel, norm };
         // SAFETY: the depthwise pass wrote every value.
         let input = input.map(|fresh| unsafe { fresh.finish() });
-        return Ok(Gradients { input, expand: None, depthwise, project });
+        return Gradients { input, expand: None, depthwise, project };
     };
     let mut expand_gradient = Buffer::take(rows * sizes.hidden);
     let found = convolve_gradients(
@@ -113,7 +119,7 @@ pub fn backward(
     // SAFETY: the expand pass wrote every value; it ran if the input gradient is wanted.
     let input = input.map(|fresh| unsafe { fresh.finish() });
     let expand = Some(LayerGradients { weight, norm });
-    Ok(Gradients { input, expand, depthwise, project })
+    Gradients { input, expand, depthwise, project }
 }
 
 fn gate_input<'a>(raw: &'a [f32], map: &'a NormMap, wanted: Wanted) -> GateInput<'a> {

@@ -24,7 +24,7 @@ use crate::gemm::{Left, Size, multiply};
 use crate::rows::block_rows;
 use crate::rows::source::{Patches, Source};
 use crate::simd::{self, Simd, padded};
-use crate::threads::{Output, Pass, Split};
+use crate::threads::{self, Output, Pass, Split};
 use std::ops::Range;
 
 /// Taps of a depthwise kernel per side.
@@ -138,7 +138,7 @@ impl Fused {
         assert_eq!(x.len(), from.pixels() * self.inputs, "input fits the map");
         assert_eq!(out.len(), to.pixels() * self.outputs, "output fits the map");
         assert!(plus.is_none_or(|plus| plus.len() == out.len()), "the added map is shaped like the output");
-        let tiling = Tiling::new(map, self.stride, padded(self.hidden), rayon::current_num_threads());
+        let tiling = Tiling::new(map, self.stride, padded(self.hidden), threads::available());
         let work = to.pixels() * self.hidden * (self.taken() + self.outputs + K * K) / tiling.units;
         let split = Split::new(tiling.units, 1, work);
         let sizes = tiling.scratch(self);
