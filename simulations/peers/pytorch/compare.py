@@ -26,10 +26,10 @@ def processor():
     return sum(times) - idle - sum(own[:4]), sum(times)
 
 
-def figures(command):
+def figures(command, **variables):
     """What a process prints, {name: value}; nothing if it fails."""
     before = processor()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | variables)
     others, total = (after - start for start, after in zip(before, processor()))
     if others > 0.04 * total:
         print(f"# busy: others took {100 * others / max(total, 1e-9):.0f} % of the machine", flush=True)
@@ -90,6 +90,23 @@ def main():
                     found[name] = (max(old[0], read[speed]), min(old[1], read.get(memory, float("inf"))))
         compare(title, found, peers, unit)
 
+    def forced(shape):
+        """Training with an instruction set the processor's best is not, beside the best one and PyTorch with its own choice."""
+        if options.only not in f"forced/{shape}":
+            return
+        found = {}
+        for _ in range(rounds):
+            for name in ["avx512", "avx2", "portable"]:
+                command = [options.kernels, "--only", shape, "--kind", "train", *clock]
+                read = figures(command, FOVEA_SIMD=name).get(f"kernels/train/{shape}", 0.0)
+                found[name] = max(found.get(name, 0.0), read)
+            for layout in LAYOUTS:
+                read = figures([*PEER, "train", shape, layout, *clock]).get("speed", 0.0)
+                found["torch"] = max(found.get("torch", 0.0), read)
+        if min(found.values()) > 0.0:
+            figure(f"forced/{shape}/avx2_over_torch", found["avx2"] / found["torch"], "x")
+            figure(f"forced/{shape}/portable_over_avx512", found["portable"] / found["avx512"], "x")
+
     for shape in shapes:
         for kind in ["train", "train_frozen"]:
             commands = {"ours": [options.kernels, "--only", shape, "--kind", kind]}
@@ -105,6 +122,7 @@ def main():
         }
         peers = {"onnxruntime": ["onnxruntime"], "torchjit": ["torchjit"]}
         measure(f"infer/{shape}", commands, peers, (f"kernels/infer/{shape}", f"kernels/rss/infer/{shape}"))
+        forced(shape)
     for preset, batch in detectors.items():
         commands = {"ours": [options.model, f"{preset}b{batch}"]}
         commands |= {f"torch_{layout}": ["detector", f"{preset}b{batch}", layout] for layout in LAYOUTS}
