@@ -15,9 +15,19 @@ const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 #[derive(Clone, Debug)]
 pub struct Series {
     /// Shown in the legend.
-    pub name: &'static str,
+    pub name: String,
     /// `(x, y)`.
     pub points: Vec<(f64, f64)>,
+}
+
+/// How values lie along the horizontal axis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Axis {
+    /// Equal differences, equal lengths.
+    #[default]
+    Linear,
+    /// Equal ratios, equal lengths; values are above zero.
+    Logarithmic,
 }
 
 /// A chart.
@@ -29,6 +39,8 @@ pub struct Chart<'a> {
     pub x_label: &'a str,
     /// Label of the vertical axis, with its unit.
     pub y_label: &'a str,
+    /// The horizontal axis.
+    pub x_axis: Axis,
     /// The lines.
     pub series: Vec<Series>,
 }
@@ -36,14 +48,48 @@ pub struct Chart<'a> {
 impl Chart<'_> {
     /// The chart as a `<figure>`; a sentence instead of a picture when there is nothing to draw.
     pub fn figure(&self) -> String {
-        let all = || self.series.iter().flat_map(|series| series.points.iter().copied());
         let title = escape(self.title);
-        if all().next().is_none() {
+        if self.series.iter().all(|series| series.points.is_empty()) {
             return format!(
                 "<figure><figcaption>{title}</figcaption><p>No values in this run.</p></figure>\n"
             );
         }
-        let x_max = all().fold(1.0_f64, |max, (x, _)| max.max(x));
+        let mut text = format!(
+            "<figure><figcaption>{title}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+             aria-label=\"{title}\">\n{}</svg>\n<p class=\"legend\">",
+            self.drawing()
+        );
+        for (index, series) in self.series.iter().enumerate() {
+            let colour = COLOURS[index % COLOURS.len()];
+            let entry = entry(series);
+            let _ = write!(text, "<span style=\"color:{colour}\">&#9632;</span> {entry} &nbsp; ");
+        }
+        text + "</p></figure>\n"
+    }
+
+    /// The chart as an SVG file with its legend beside the lines.
+    pub fn svg(&self) -> String {
+        let mut text = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+             font-family=\"sans-serif\" font-size=\"12\">\n<title>{}</title>\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{}",
+            escape(self.title),
+            self.drawing()
+        );
+        for (index, series) in self.series.iter().enumerate() {
+            let colour = COLOURS[index % COLOURS.len()];
+            let (x, y) = (LEFT + 12.0, TOP + 16.0 + 16.0 * index as f64);
+            let entry = entry(series);
+            let _ = writeln!(text, "<text x=\"{x}\" y=\"{y}\" fill=\"{colour}\">&#9632; {entry}</text>");
+        }
+        text + "</svg>\n"
+    }
+
+    /// Axes and lines.
+    fn drawing(&self) -> String {
+        let across = |x: f64| if self.x_axis == Axis::Linear { x } else { x.max(1e-9).log10() };
+        let all = || self.series.iter().flat_map(|series| &series.points).map(|&(x, y)| (across(x), y));
+        let x_max = all().fold(f64::NEG_INFINITY, |max, (x, _)| max.max(x));
         let x_min = all().fold(x_max, |min, (x, _)| min.min(x));
         let y_step = nice_step(all().fold(0.0_f64, |max, (_, y)| max.max(y)));
         let y_max = y_step * (all().fold(0.0_f64, |max, (_, y)| max.max(y)) / y_step).ceil().max(1.0);
@@ -52,27 +98,13 @@ impl Chart<'_> {
             let across = LEFT + (WIDTH - LEFT - RIGHT) * (x - x_min) / span;
             (across, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * y / y_max)
         };
-        let mut svg = format!(
-            "<figure><figcaption>{title}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
-             aria-label=\"{title}\">\n"
-        );
+        let mut svg = String::new();
         self.axes(&mut svg, (x_min, x_max), (y_step, y_max), place);
         for (index, series) in self.series.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
-            line(&mut svg, series, colour, place);
+            line(&mut svg, series, colour, |(x, y)| place((across(x), y)));
         }
-        svg += "</svg>\n<p class=\"legend\">";
-        for (index, series) in self.series.iter().enumerate() {
-            let colour = COLOURS[index % COLOURS.len()];
-            let last =
-                series.points.last().map_or_else(String::new, |point| format!(" ({})", short(point.1)));
-            let _ = write!(
-                svg,
-                "<span style=\"color:{colour}\">&#9632;</span> {}{last} &nbsp; ",
-                escape(series.name)
-            );
-        }
-        svg + "</p></figure>\n"
+        svg
     }
 
     fn axes(
@@ -99,11 +131,12 @@ impl Chart<'_> {
         let mut value = (x_min / x_step).ceil() * x_step;
         while value <= x_max + 1e-9 {
             let (x, y) = place((value, 0.0));
+            let shown = if self.x_axis == Axis::Linear { value } else { 10_f64.powf(value) };
             let _ = writeln!(
                 svg,
                 "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 y + 16.0,
-                short(value)
+                short(shown)
             );
             value += x_step;
         }
@@ -135,6 +168,12 @@ fn line(svg: &mut String, series: &Series, colour: &str, place: impl Fn((f64, f6
         "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
         points.trim_end()
     );
+}
+
+/// Its name and its last value.
+fn entry(series: &Series) -> String {
+    let last = series.points.last().map_or_else(String::new, |point| format!(" ({})", short(point.1)));
+    escape(&series.name) + &last
 }
 
 /// A round step that cuts `range` into three to seven parts.
@@ -185,8 +224,12 @@ mod tests {
 
     #[test]
     fn a_chart_draws_every_series_and_says_when_there_is_nothing() {
-        let series = |name, points: &[(f64, f64)]| Series { name, points: points.to_vec() };
-        let chart = |series| Chart { title: "AP <50>", x_label: "round", y_label: "AP50", series }.figure();
+        let series =
+            |name, points: &[(f64, f64)]| Series { name: String::from(name), points: points.to_vec() };
+        let chart = |series| {
+            Chart { title: "AP <50>", x_label: "round", y_label: "AP50", x_axis: Axis::Linear, series }
+                .figure()
+        };
         let drawn = chart(vec![series("one", &[(1.0, 0.1), (2.0, 0.4)]), series("two", &[(1.0, 0.2)])]);
         assert_eq!(drawn.matches("<polyline").count(), 2);
         assert!(drawn.contains("AP &lt;50&gt;") && drawn.contains("one (0.4)"));

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::Named;
+
 /// Simulates a federation of unequal devices in virtual time, with the same round logic as the coordinator and the clients.
 #[derive(Debug, Parser)]
 #[command(name = "simulations", version)]
@@ -39,5 +41,14 @@ pub enum Command {
         one: PathBuf,
         /// For example that of the same training in one place.
         other: PathBuf,
+    },
+    /// Draws AP50 by bytes moved of several runs into an SVG file, and prints how they compare with the first.
+    Curve {
+        /// Runs, for example `dense=out/dense/report.json sparse=out/sparse/report.json`.
+        #[arg(required = true, value_name = "NAME=REPORT")]
+        reports: Vec<Named>,
+        /// The picture.
+        #[arg(long)]
+        out: PathBuf,
     },
 }

@@ -6,6 +6,7 @@
 pub mod chart;
 pub mod cli;
 mod compare;
+mod curve;
 pub mod device;
 pub mod host;
 pub mod learning;
@@ -18,4 +19,5 @@ pub mod workers;
 pub mod world;
 
 pub use compare::compare;
+pub use curve::{Named, curve};
 pub use run::{run_file, say, simulate};

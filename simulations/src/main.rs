@@ -1,4 +1,5 @@
-//! `simulations run SCENARIO.toml --out DIR`, `simulations compare REPORT REPORT`.
+//! `simulations run SCENARIO.toml --out DIR`, `simulations compare REPORT REPORT`,
+//! `simulations curve NAME=REPORT... --out FILE.svg`.
 
 use std::process::ExitCode;
 
@@ -13,6 +14,9 @@ fn main() -> ExitCode {
         Command::Compare { one, other } => {
             simulations::compare(&one, &other).map(|table| simulations::say(table.trim_end())).map(|()| true)
         }
+        Command::Curve { reports, out } => simulations::curve(&reports, &out)
+            .map(|figures| simulations::say(figures.trim_end()))
+            .map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use coordinator_core::report::RoundReport;
 use serde::Serialize;
 
-use crate::chart::{Chart, Series, escape, short};
+use crate::chart::{Axis, Chart, Series, escape, short};
 
 /// A simulated run.
 #[derive(Clone, Debug, Serialize)]
@@ -56,9 +56,9 @@ impl RunReport {
         page + "</body></html>\n"
     }
 
-    fn series(&self, name: &'static str, value: impl Fn(&RoundReport) -> Option<f64>) -> Series {
+    fn series(&self, name: &str, value: impl Fn(&RoundReport) -> Option<f64>) -> Series {
         let points = self.rounds.iter().filter_map(|round| Some((f64::from(round.round.0), value(round)?)));
-        Series { name, points: points.collect() }
+        Series { name: name.to_owned(), points: points.collect() }
     }
 
     fn charts(&self) -> [Chart<'_>; 3] {
@@ -67,6 +67,7 @@ impl RunReport {
                 title: "AP50 per round",
                 x_label: "round",
                 y_label: "AP50",
+                x_axis: Axis::Linear,
                 series: vec![
                     self.series("global, mean of clients", |round| round.ap50_global),
                     self.series("personal, mean of clients", |round| round.ap50_personal),
@@ -78,6 +79,7 @@ impl RunReport {
                 title: "Payload bytes per contributor and round",
                 x_label: "round",
                 y_label: "bytes",
+                x_axis: Axis::Linear,
                 series: vec![
                     self.series("update", |round| per(round.uplink_bytes, round.contributors)),
                     self.series("evaluation", |round| per(round.evaluation_bytes, round.evaluators)),
@@ -87,6 +89,7 @@ impl RunReport {
                 title: "Participation per round",
                 x_label: "round",
                 y_label: "clients",
+                x_axis: Axis::Linear,
                 series: vec![
                     self.series("asked", |round| Some(f64::from(round.asked))),
                     self.series("contributors", |round| Some(f64::from(round.contributors))),
@@ -98,9 +101,10 @@ impl RunReport {
     fn participation_figure(&self) -> String {
         let points =
             self.participation.iter().map(|(times, devices)| (f64::from(*times), f64::from(*devices)));
-        let series = vec![Series { name: "devices", points: points.collect() }];
+        let series = vec![Series { name: "devices".to_owned(), points: points.collect() }];
         let title = "Devices by number of rounds they contributed to";
-        Chart { title, x_label: "rounds contributed to", y_label: "devices", series }.figure()
+        let (x_label, y_label) = ("rounds contributed to", "devices");
+        Chart { title, x_label, y_label, x_axis: Axis::Linear, series }.figure()
     }
 
     fn table(&self) -> String {
