@@ -39,6 +39,9 @@ fn main() {
     let dense = arguments.iter().any(|argument| argument == "dense");
     let task =
         |clients, rounds, values, codec: &str| Task { clients, rounds, values, codec: codec.to_owned() };
+    if arguments.iter().any(|argument| argument == "aggregate") {
+        return aggregate::run(4_000_000, 20);
+    }
     // One task alone, for a closer look: `-- only 8,4,4000000,dense`.
     if let Some(place) = arguments.iter().position(|argument| argument == "only") {
         let measured = measure(&Task::parse(&arguments[place + 1]));

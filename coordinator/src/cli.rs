@@ -157,7 +157,7 @@ pub struct ServeArgs {
     #[arg(long, env = "FOVEA_DENSITY", value_name = "SHARE")]
     pub density: Option<f32>,
 
-    /// Memory for uploads under way, MiB; further ones wait [default: 64].
+    /// Memory for uploads under way, MiB; further ones wait [default: 16].
     #[arg(long, env = "FOVEA_INGEST_MEMORY", value_name = "MIB")]
     pub ingest_memory: Option<u32>,
     /// Threads for the coordinator's own scoring [default: one per core].

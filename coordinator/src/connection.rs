@@ -17,7 +17,6 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::server::Connected;
 
 use crate::limits::{ANONYMOUS_TIME, CONNECTIONS_ANONYMOUS_MAX, CONNECTIONS_MAX, HANDSHAKE_TIME};
 use crate::meter::{Meter, Metered};
@@ -145,9 +144,9 @@ async fn secure(
     Ok(Connection { stream, peer: Peer { client }, ends, _permits: permits })
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-    fn connect_info(&self) -> Peer {
+impl Connection {
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> Peer {
         self.peer.clone()
     }
 }

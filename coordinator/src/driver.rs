@@ -305,7 +305,7 @@ impl Group {
 
 fn payload_bytes(record: &Record) -> usize {
     match record {
-        Record::Accepted { payload, .. } => payload.len(),
+        Record::Accepted { payload, .. } => payload.in_memory().map_or(0, <[u8]>::len),
         _ => 0,
     }
 }

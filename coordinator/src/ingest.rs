@@ -12,12 +12,16 @@ use protocol::id::ClientId;
 use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit, watch};
 use wire::status::CallError;
 
-use crate::limits::PIECE_BYTES;
+use crate::limits::{PIECE_BYTES, STREAM_WINDOW_BYTES};
 use crate::locked;
+use crate::store::updates::Updates;
 
 mod spool;
 
 pub(crate) use spool::{Partial, Spool};
+
+/// Memory in which an update is checked that is added in place.
+const IN_PLACE_BYTES: u64 = 128 << 10;
 
 /// What all uploads share.
 #[derive(Debug)]
@@ -48,12 +52,13 @@ pub(crate) struct Turn {
 
 impl Ingest {
     /// With so much memory, bytes. Uploads that break off wait in `folder`; without one they begin anew, and wait in memory.
-    pub(crate) fn new(bytes: u64, folder: Option<PathBuf>) -> Self {
+    /// The files of large updates then belong to `updates`, if that is there.
+    pub(crate) fn new(bytes: u64, folder: Option<PathBuf>, updates: Option<Updates>) -> Self {
         let half_kib =
             (bytes / 2 / 1024).clamp(1, Semaphore::MAX_PERMITS as u64 / 2).min(u32::MAX.into()) as u32;
         let half = || Semaphore::new(half_kib as usize);
         let lanes = Mutex::default();
-        Self { spool: Spool::new(folder), receiving: half(), checking: half(), half_kib, lanes }
+        Self { spool: Spool::new(folder, updates), receiving: half(), checking: half(), half_kib, lanes }
     }
 
     /// Waits until an earlier upload of the same client has put away what it has.
@@ -75,20 +80,23 @@ impl Ingest {
         if turn.is_over() { Err(CallError::Replaced) } else { Ok(turn) }
     }
 
-    /// Memory for the pieces of an upload of so many bytes.
+    /// Memory for the pieces of an upload of so many bytes: those that wait to be written, and those that come meanwhile.
     pub(crate) async fn room_to_receive(&self, length: u64) -> Result<SemaphorePermit<'_>, CallError> {
-        self.room(&self.receiving, length.min(PIECE_BYTES as u64)).await
+        const PIECES: u64 = PIECE_BYTES as u64 + STREAM_WINDOW_BYTES as u64;
+        self.room(&self.receiving, length.min(PIECES)).await
     }
 
-    /// Memory for a whole update that is checked: its bytes and its decoded entries. The largest ones take all there is, one at
-    /// a time.
+    /// Memory for an update that is checked. One whose values are added from where they are needs some tiles; others their bytes
+    /// and their decoded entries, and the largest of them take all there is, one at a time.
     pub(crate) async fn room_to_check(
         &self,
         length: u64,
         entries_max: usize,
+        in_place: bool,
     ) -> Result<SemaphorePermit<'_>, CallError> {
         const ENTRY_BYTES: u64 = size_of::<(u32, f32)>() as u64;
-        self.room(&self.checking, length.saturating_add(ENTRY_BYTES * entries_max as u64)).await
+        let whole = length.saturating_add(ENTRY_BYTES * entries_max as u64);
+        self.room(&self.checking, if in_place { whole.min(IN_PLACE_BYTES) } else { whole }).await
     }
 
     async fn room<'a>(&self, half: &'a Semaphore, bytes: u64) -> Result<SemaphorePermit<'a>, CallError> {

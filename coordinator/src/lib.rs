@@ -9,6 +9,7 @@ mod driver;
 mod durable;
 mod error;
 mod grpc;
+mod http;
 mod ingest;
 mod meter;
 mod output;

@@ -27,6 +27,12 @@ pub const HEADER_BYTES_MAX: u32 = 16 << 10;
 pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// Flow-control window of a connection, bytes: larger, so that bulk data cannot hold up a session.
 pub const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
+/// Largest HTTP/2 frame, bytes: a usual piece of an upload with its envelope fits in one.
+pub const FRAME_BYTES_MAX: u32 = 32 << 10;
+/// Bytes of a stream that wait because the client does not take them; beyond, nothing more is made ready for it.
+pub const SEND_BYTES_MAX: usize = 32 << 10;
+/// Bytes of a download in one message.
+pub const DOWNLOAD_CHUNK_BYTES: usize = 32 << 10;
 /// Time between HTTP/2 pings on an idle connection: keeps it open through hours of training, and finds dead ones.
 pub const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for the answer to a ping; a device that trains on all cores may be slow.
@@ -43,11 +49,15 @@ pub const BATCH_MAX: usize = 256;
 /// Payload bytes of updates that are written together; a larger one is written alone.
 pub const GROUP_BYTES_MAX: usize = 3 << 20;
 /// Chunks of a download that wait for the connection.
-pub const CHUNKS_MAX: usize = 2;
+pub const CHUNKS_MAX: usize = 1;
 /// Memory for uploads under way when nothing else is said, MiB; beyond, uploads wait for their turn.
-pub const INGEST_MIB: u32 = 64;
+pub const INGEST_MIB: u32 = 16;
 /// Bytes of an upload that wait in memory; beyond, they are written to disk.
-pub const PIECE_BYTES: usize = 64 << 10;
+pub const PIECE_BYTES: usize = 128 << 10;
+/// Largest payload, bytes, that is written into the journal itself; others stay in the file in which they arrive.
+pub const EMBEDDED_BYTES_MAX: usize = 256 << 10;
+/// Bytes of an upload that the operating system may hold back; beyond, they are written out while the rest arrives.
+pub const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 /// Time for an upload beyond that which its length allows.
 pub const UPLOAD_TIME: Duration = Duration::from_secs(60);
 /// Slowest upload, bytes per second on average.

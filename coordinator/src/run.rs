@@ -10,18 +10,16 @@ use identity::Authority;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
-use tonic::transport::Server;
+use tonic::service::Routes;
 use wire::grpc::{enrolment_server, federation_server};
 
 use crate::connection::{Incoming, accept};
 use crate::driver::{Driver, End, Stop, recover};
 use crate::grpc::{EnrolmentService, FederationService};
+use crate::http;
 use crate::ingest::Ingest;
 use crate::learning::Learning;
-use crate::limits::{
-    CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, INPUTS_MAX, PING_INTERVAL, PING_TIME, REQUESTS_MAX,
-    RESETS_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX,
-};
+use crate::limits::INPUTS_MAX;
 use crate::meter::Meter;
 use crate::output::Output;
 use crate::snapshots::{Snapshot, Snapshots};
@@ -76,7 +74,8 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<End, Error> {
     let Parts { store, learning, incoming, security, mut output, meter, .. } = parts;
-    let (farewell_time, ingest) = (parts.farewell_time, Ingest::new(parts.ingest_bytes, parts.uploads));
+    let (farewell_time, updates) = (parts.farewell_time, store.updates());
+    let ingest = Arc::new(Ingest::new(parts.ingest_bytes, parts.uploads, updates));
     learning.knows(&config.settings().preset).map_err(Error::Usage)?;
     let run = config.run();
     let snapshots = Arc::new(Snapshots::default());
@@ -99,7 +98,6 @@ pub async fn run(
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
     let (admission, admitted) = watch::channel(recovered.core.admission());
     let insecure = matches!(security, Security::Insecure);
-    let ingest = Arc::new(ingest);
     let federation =
         FederationService::new(run, inputs.clone(), admitted, snapshots.clone(), ingest, insecure);
     let (enrolment, tls) = match security {
@@ -111,13 +109,11 @@ pub async fn run(
     };
     let connections = accept(incoming, tls, meter.clone());
     let (close, closed) = oneshot::channel::<()>();
-    let server = tokio::spawn(async move {
-        server()
-            .add_service(federation_server(federation))
-            .add_optional_service(enrolment.map(enrolment_server))
-            .serve_with_incoming_shutdown(connections, async { drop(closed.await) })
-            .await
-    });
+    let mut routes = Routes::new(federation_server(federation));
+    if let Some(enrolment) = enrolment {
+        routes = routes.add_service(enrolment_server(enrolment));
+    }
+    let server = tokio::spawn(http::serve(connections, routes, async { drop(closed.await) }));
 
     let driver = Driver {
         core: recovered.core,
@@ -141,23 +137,10 @@ pub async fn run(
     // Connections may finish what they are saying; the driver is gone, so they have nothing new to say.
     drop(close);
     let grace = tokio::time::timeout(Duration::from_secs(5), server).await;
-    if !matches!(grace, Ok(Ok(Ok(())))) {
+    if !matches!(grace, Ok(Ok(()))) {
         tracing::debug!("connections were closed before they ended");
     }
     ended
-}
-
-fn server() -> Server {
-    Server::builder()
-        .max_concurrent_streams(STREAMS_MAX)
-        .concurrency_limit_per_connection(REQUESTS_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keepalive_interval(Some(PING_INTERVAL))
-        .http2_keepalive_timeout(Some(PING_TIME))
-        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
-        .http2_max_local_error_reset_streams(Some(RESETS_MAX))
-        .http2_max_header_list_size(HEADER_BYTES_MAX)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! tokens/               invitations: one file per token, named by the hash of its secret
 //! journal               what happened, append-only: the truth
 //! uploads/              updates that have not arrived whole
+//! updates/              large updates that the journal names
 //! blobs/                versions, named by the hash of their bytes
 //! index/                sled; made again from the journal whenever it is missing or damaged
 //! metrics.jsonl         one line per round

@@ -20,6 +20,9 @@ pub mod folder;
 mod index;
 mod journal;
 pub mod memory;
+pub(crate) mod updates;
+
+pub use updates::Updates;
 
 /// One entry of the journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,6 +186,11 @@ pub trait Store: Send {
     /// # Errors
     /// The index fails.
     fn has_clients(&self) -> Result<bool, StoreError>;
+
+    /// Where large updates are kept, if not in the journal: whoever appends the record of one has put it there.
+    fn updates(&self) -> Option<Updates> {
+        None
+    }
 }
 
 /// Entries of a journal, in order.
@@ -195,9 +203,14 @@ impl Entry {
     const REPORT: u8 = 3;
     const ENROLLED: u8 = 4;
     const FAREWELL: u8 = 5;
+    /// A record whose payload is kept elsewhere.
+    const UPDATE: u8 = 7;
 
     fn encode(&self) -> Vec<u8> {
         let (kind, body) = match self {
+            Self::Record(record @ Record::Accepted { payload, .. }) if payload.in_memory().is_none() => {
+                (Self::UPDATE, record.encode())
+            }
             Self::Record(record) => (Self::RECORD, record.encode()),
             Self::Version { version, blob } => (Self::VERSION, json(&(version, blob))),
             Self::Report(report) => (Self::REPORT, json(report)),
@@ -209,13 +222,20 @@ impl Entry {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, String> {
+    fn decode(bytes: &[u8], updates: &Updates) -> Result<Self, String> {
         let (kind, body) = bytes.split_first().ok_or("it is empty")?;
         let text = |error: serde_json::Error| error.to_string();
         match *kind {
             Self::RECORD => {
                 Record::decode(body).map(Self::Record).map_err(|error: RecordError| error.to_string())
             }
+            Self::UPDATE => match Record::decode(body).map_err(|error| error.to_string())? {
+                Record::Accepted { round, client, header, .. } => {
+                    let payload = updates.payload(&client, &header);
+                    Ok(Self::Record(Record::Accepted { round, client, header, payload }))
+                }
+                _ => Err("it is no update".to_owned()),
+            },
             Self::VERSION => {
                 let (version, blob) = serde_json::from_slice(body).map_err(text)?;
                 Ok(Self::Version { version, blob })

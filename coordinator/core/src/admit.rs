@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use codec::Codec;
-use params::{Digest, Layout};
+use codec::payload::Payload;
+use codec::tiles::Checked;
+use params::{Layout, Scales};
 use protocol::id::{ClientId, Round, RunId, Version};
 use protocol::limits::UPDATE_BYTES_MAX;
 use protocol::message::{Refusal, UpdateHeader};
@@ -35,6 +37,8 @@ pub struct OpenRound {
     pub cohort: Arc<[ClientId]>,
     /// The shared tensors.
     pub layout: Arc<Layout>,
+    /// Their steps, by which values can be summed or are too large.
+    pub scales: Scales,
     /// Most values an update may carry.
     pub entries_max: usize,
     /// Longest payload, bytes.
@@ -48,7 +52,8 @@ impl OpenRound {
         let entries_max = codec.entries_max(&layout);
         // The widest code of an entry is its gap and its value as whole words; tensors may each have a header.
         let bytes_max = (4096 + 64 * layout.tensors().len() + 12 * entries_max).min(UPDATE_BYTES_MAX);
-        Self { round, version: base.version, cohort, layout, entries_max, bytes_max }
+        let scales = Scales::of(base.model.grid());
+        Self { round, version: base.version, cohort, layout, scales, entries_max, bytes_max }
     }
 }
 
@@ -86,22 +91,24 @@ pub fn precheck(admission: &Admission, client: &ClientId, header: &UpdateHeader)
     Ok(())
 }
 
-/// Checks and decodes one upload: header, length, digest, then the bytes.
+/// Checks one upload, and decodes it unless its values are added from where they are: header, length, digest, then the bytes.
 ///
 /// # Errors
-/// Why the update cannot count; see [`precheck`].
+/// Why the update cannot count; see [`precheck`]. A driver that keeps the bytes knows whether they could not be read: then this
+/// is no answer to the update.
 pub fn admit(
     admission: &Admission,
     client: &ClientId,
     header: &UpdateHeader,
-    payload: Vec<u8>,
+    payload: impl Into<Payload>,
 ) -> Result<Admitted, Refusal> {
+    let payload = payload.into();
     let malformed = |rule: String| Err(Refusal::Malformed { rule });
     if payload.len() != header.length as usize {
         return malformed(format!("{} bytes, but the header says {}", payload.len(), header.length));
     }
     precheck(admission, client, header)?;
-    let digest = Digest::of(&[&payload]);
+    let digest = payload.digest();
     if digest != header.payload_digest {
         return malformed(format!(
             "the bytes have digest {digest:?}, the header says {:?}",
@@ -109,14 +116,15 @@ pub fn admit(
         ));
     }
     let Some(open) = &admission.open else { return Err(Refusal::Late { round: header.round }) };
-    match codec::decode_update(&open.layout, open.entries_max, &payload) {
-        Ok(_)
-            if codec::mask_of(&payload)
-                .is_some_and(|mask| mask != codec::round_mask(header.run.0, header.round.0)) =>
-        {
+    let checked = codec::tiles::check(&open.layout, &open.scales, open.entries_max, &payload);
+    // Masks are of updates with entries.
+    let has_entries = matches!(checked, Ok(Checked::Entries(_)));
+    let mask = if has_entries { payload.whole().ok().and_then(|bytes| codec::mask_of(&bytes)) } else { None };
+    match checked {
+        Ok(_) if mask.is_some_and(|mask| mask != codec::round_mask(header.run.0, header.round.0)) => {
             malformed("the update is made with the mask of another round".into())
         }
-        Ok(entries) => Ok(Admitted { digest, entries, payload: payload.into() }),
+        Ok(update) => Ok(Admitted { update, payload }),
         Err(error) => malformed(error.to_string()),
     }
 }

@@ -3,11 +3,14 @@
 //! A rule that needs only sums takes each update as it arrives, so that memory does not grow with the number of clients.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use params::{Grid, Layout, SumError};
+use codec::tiles::UpdateError;
+use params::{Grid, Layout};
 use protocol::id::ClientId;
 
+use crate::event::Admitted;
 use crate::registry::{self, Choice, ChoiceError, Entry};
 
 mod mean;
@@ -35,14 +38,21 @@ pub trait Rule: Send + Sync + fmt::Debug {
 
 /// The updates of one round, combined. The result must not depend on the order of [`Combination::add`].
 pub trait Combination: Send + fmt::Debug {
-    /// Adds one client's update: `(index, value)` in strictly increasing order of index, absent values meaning zero.
+    /// Adds one client's update, absent values meaning zero, with at most so many threads.
     ///
     /// # Errors
-    /// An index, value or weight that cannot be summed exactly; the combination is then unchanged.
-    fn add(&mut self, client: &ClientId, entries: &[(u32, f32)], weight: u32) -> Result<(), SumError>;
+    /// [`UpdateError::Sum`] for an index, value or weight that cannot be summed exactly; the combination is then unchanged. Any
+    /// other error means that the update's bytes are gone, and the combination is of no use any more.
+    fn add(
+        &mut self,
+        client: &ClientId,
+        update: &Admitted,
+        weight: u32,
+        threads: usize,
+    ) -> Result<(), UpdateError>;
 
-    /// The combined update in subticks (2^-8 of the grid's step), in layout order.
-    fn combined(&self) -> Vec<i64>;
+    /// The combined update of neighbouring values, by flat index, in subticks (2^-8 of the grid's step), in layout order.
+    fn combined(&self, values: Range<usize>) -> Vec<i64>;
 }
 
 /// Builds the rule `choice` names.

@@ -40,6 +40,7 @@ pub struct RunConfig {
     select: Arc<dyn Select>,
     server_optimiser: Arc<dyn ServerOptimiser>,
     codec: Arc<dyn Codec>,
+    threads: usize,
 }
 
 /// Why settings are refused: one line that names the setting, what it is, and what it may be.
@@ -88,7 +89,16 @@ impl RunConfig {
         let uplink = codec::Settings { density, floor, value_bits, budget, ..codec::Settings::default() };
         let codec = codec::build(&settings.uplink.codec, &uplink)?.into();
         let run = run_id(&settings);
-        Ok(Self { settings, run, combine, select, server_optimiser, codec })
+        Ok(Self { settings, run, combine, select, server_optimiser, codec, threads: 1 })
+    }
+
+    /// Adds large updates with at most so many threads; nothing that comes out depends on it.
+    pub fn with_threads(self, threads: usize) -> Self {
+        Self { threads: threads.max(1), ..self }
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
     }
 
     /// The settings.

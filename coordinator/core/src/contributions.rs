@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use params::SumError;
+use codec::tiles::UpdateError;
 use protocol::id::{ClientId, Version};
 use protocol::message::UpdateHeader;
 
 use crate::combine::Combination;
 use crate::config::RunConfig;
+use crate::event::Admitted;
 use crate::published::Published;
+
+/// Values of which a version is made at a time.
+const TILE: usize = 1 << 14;
 
 /// Counts over the accepted updates of a round, and those carried over to it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,19 +60,20 @@ impl Contributions {
         Self { base, combination, clients: BTreeSet::new(), totals: Totals::default() }
     }
 
-    /// Adds a decoded update.
+    /// Adds an update.
     ///
     /// # Errors
-    /// Values that cannot be summed exactly; nothing is added then.
+    /// [`UpdateError::Sum`] for values that cannot be summed exactly; nothing is added then. After any other error the contributions
+    /// are of no use.
     pub(crate) fn add(
         &mut self,
         config: &RunConfig,
         client: &ClientId,
         header: &UpdateHeader,
-        entries: &[(u32, f32)],
-    ) -> Result<(), SumError> {
+        update: &Admitted,
+    ) -> Result<(), UpdateError> {
         let weight = header.examples.min(config.settings().weight_cap);
-        self.combination.add(client, entries, weight)?;
+        self.combination.add(client, update, weight, config.threads())?;
         self.clients.insert(client.clone());
         self.totals.add(header, weight);
         Ok(())
@@ -89,9 +94,15 @@ impl Contributions {
     pub(crate) fn next_version(&self, config: &RunConfig) -> Published {
         let base = &*self.base;
         let mut optimiser = base.optimiser.clone();
-        let moves = config.server_optimiser().step(&mut optimiser, &self.combination.combined());
         let mut model = base.model.clone();
-        model.advance(&moves);
+        let values = model.ticks().len();
+        // By tiles: as a whole, the combined update and the move would take three times the memory of the model.
+        for first in (0..values).step_by(TILE) {
+            let tile = first..values.min(first + TILE);
+            let state = if optimiser.is_empty() { &mut [] } else { &mut optimiser[tile.clone()] };
+            let moves = config.server_optimiser().step(state, &self.combination.combined(tile));
+            model.advance_from(first, &moves);
+        }
         Published {
             version: Version(base.version.0 + 1),
             layout: base.layout.clone(),

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use params::{Digest, Layout};
+use codec::payload::Payload;
+use codec::tiles::Checked;
+use params::Layout;
 use protocol::evaluation::{CentralScore, Evaluation};
 use protocol::id::{ClientId, Round, Version};
 use protocol::message::{Hello, Refusal, UpdateHeader};
@@ -86,10 +88,8 @@ pub struct InitialModel {
 /// An update that passed every check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admitted {
-    /// Digest of the payload.
-    pub digest: Digest,
-    /// `(index, value)` over the shared layout, strictly increasing indices, finite values.
-    pub entries: Vec<(u32, f32)>,
+    /// Its values, or that they are added from the payload.
+    pub update: Checked,
     /// The bytes as received, for the journal.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
 }

@@ -5,8 +5,7 @@
 //! announce is published; and a version is published before anything is asked of clients about it. So whatever was cut off,
 //! the version can be made again from the last published one and the accepted updates, bit for bit.
 
-use std::sync::Arc;
-
+use codec::payload::Payload;
 use params::Digest;
 use protocol::id::{ClientId, Round, RunId, Version};
 use protocol::message::UpdateHeader;
@@ -51,7 +50,7 @@ pub enum Record {
         header: UpdateHeader,
         /// Its bytes.
         #[serde(skip)]
-        payload: Arc<[u8]>,
+        payload: Payload,
     },
     /// A round closed: all updates accepted in it make the version.
     RoundClosed {
@@ -111,12 +110,15 @@ pub enum RecordError {
 }
 
 impl Record {
-    /// The record as bytes: one line of JSON, then payload or statistics (f32, little-endian) as they are.
+    /// The record as bytes: one line of JSON, then payload or statistics (f32, little-endian) as they are. A payload that is
+    /// stored stays where it is: whoever keeps the record has to bring it back.
     pub fn encode(&self) -> Vec<u8> {
         let Ok(mut bytes) = serde_json::to_vec(self) else { unreachable!("records are plain values") };
         bytes.push(b'\n');
         match self {
-            Self::Accepted { payload, .. } => bytes.extend_from_slice(payload),
+            Self::Accepted { payload, .. } => {
+                bytes.extend_from_slice(payload.in_memory().unwrap_or_default())
+            }
             Self::RoundEvaluated { statistics, .. } => {
                 bytes.extend(statistics.iter().flat_map(|value| value.to_le_bytes()));
             }
@@ -140,7 +142,7 @@ impl Record {
         let mut record = serde_json::from_slice(&bytes[..end])?;
         let tail = &bytes[end + 1..];
         match &mut record {
-            Self::Accepted { payload, .. } => *payload = tail.into(),
+            Self::Accepted { header, payload, .. } => *payload = Payload::known(tail, header.payload_digest),
             Self::RoundEvaluated { statistics, .. } if tail.len().is_multiple_of(4) => {
                 let words = tail.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]);
                 *statistics = words.map(f32::from_le_bytes).collect();

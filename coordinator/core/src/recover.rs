@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use codec::payload::Payload;
 use params::Digest;
 use protocol::id::{ClientId, Round, Version};
 use protocol::message::UpdateHeader;
@@ -15,6 +16,7 @@ use crate::config::{RunConfig, difference};
 use crate::context::Context;
 use crate::contributions::Contributions;
 use crate::effect::Effect;
+use crate::event::Admitted;
 use crate::journal::Record;
 use crate::phase::closing::Closing;
 use crate::phase::collecting::Collecting;
@@ -170,7 +172,7 @@ impl Replay {
                 self.opened(round, version, cohort, goal)?
             }
             Record::Accepted { round, client, header, payload } => {
-                self.accepted(round, client, header, &payload)?
+                self.accepted(round, client, header, payload)?
             }
             Record::RoundClosed { report } => self.closed(*report)?,
             Record::RoundAbandoned { round } => {
@@ -231,7 +233,7 @@ impl Replay {
         round: Round,
         client: ClientId,
         header: UpdateHeader,
-        payload: &[u8],
+        payload: Payload,
     ) -> Result<(), RecoverError> {
         let order = |problem| RecoverError::Order { round, problem };
         let open = self.open.as_mut().filter(|open| open.round == round);
@@ -242,9 +244,10 @@ impl Replay {
         if let Some((contributions, bounds)) = &mut open.contributions {
             let unreadable =
                 |problem: String| RecoverError::Update { round, client: client.clone(), problem };
-            let decoded = codec::decode_update(&bounds.layout, bounds.entries_max, payload);
-            let entries = decoded.map_err(|error| unreadable(error.to_string()))?;
-            let added = contributions.add(&self.cx.config, &client, &header, &entries);
+            let checked = codec::tiles::check(&bounds.layout, &bounds.scales, bounds.entries_max, &payload);
+            let update = checked.map_err(|error| unreadable(error.to_string()))?;
+            let update = Admitted { update, payload };
+            let added = contributions.add(&self.cx.config, &client, &header, &update);
             added.map_err(|error| unreadable(error.to_string()))?;
         }
         self.cx.count(&client, round, header.payload_digest);

@@ -21,7 +21,8 @@ pub trait ServerOptimiser: Send + Sync + fmt::Debug {
     /// The state before the first round of a model with `values` shared values; empty when there is none to keep.
     fn start(&self, values: usize) -> Vec<f32>;
 
-    /// Takes the combined update (subticks, layout order), advances `state`, and returns the move in ticks.
+    /// Takes the combined update of neighbouring values (subticks, layout order), advances what `state` keeps of them, and returns
+    /// their move in ticks. No value's move depends on another value.
     fn step(&self, state: &mut [f32], combined: &[i64]) -> Vec<i32>;
 }
 

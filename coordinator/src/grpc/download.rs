@@ -2,7 +2,6 @@
 
 use coordinator_core::Event;
 use protocol::id::{ClientId, RunId, Version};
-use protocol::limits::CHUNK_BYTES_MAX;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -13,7 +12,7 @@ use wire::{encode, proto};
 
 use super::FederationService;
 use crate::driver::Input;
-use crate::limits::CHUNKS_MAX;
+use crate::limits::{CHUNKS_MAX, DOWNLOAD_CHUNK_BYTES};
 
 pub(super) fn begin(
     service: &FederationService,
@@ -36,7 +35,7 @@ pub(super) fn begin(
         let length = snapshot.bytes.len() as u64;
         let header = DownloadHeader { version, length, digest: snapshot.digest };
         let mut kind = Kind::Header(encode::download_header(&header));
-        for chunk in split(snapshot.bytes, CHUNK_BYTES_MAX) {
+        for chunk in split(snapshot.bytes, DOWNLOAD_CHUNK_BYTES) {
             if send(&parts, kind).await.is_err() {
                 return;
             }

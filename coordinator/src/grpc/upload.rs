@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_core::admit::{admit, precheck};
-use params::Digest;
 use protocol::id::ClientId;
 use protocol::message::{Receipt, Refusal, UpdateHeader};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -69,23 +68,21 @@ async fn receive(
     let from = UploadReply::From(partial.received());
     replies.send(Ok(encode::upload_reply(&from))).await.map_err(|_| CallError::Stopping)?;
     partial = collect(&mut stream, partial, length, &mut turn).await?;
-    if !partial.is_in_memory() {
-        partial = put_away(partial).await?;
-    }
-    let check = service.ingest.room_to_check(length, entries_max).await?;
-    drop(room);
-    let (partial, payload) = blocking(move || {
-        let payload = partial.whole()?;
-        Ok((partial, payload))
+    let (mut partial, payload, in_place) = blocking(move || {
+        let payload = partial.payload()?;
+        let in_place = codec::tiles::in_place(&payload).map_err(std::io::Error::other)?;
+        Ok((partial, payload, in_place))
     })
     .await?;
+    let check = service.ingest.room_to_check(length, entries_max, in_place).await?;
+    drop(room);
     let resumed = partial.is_resumed();
     let checked = {
         let (client, header) = (client.clone(), header.clone());
         // A round may have closed while the bytes came.
         let admission = service.admission.borrow().clone();
         spawn_blocking(move || {
-            let (expected, found) = (header.payload_digest, Digest::of(&[&payload]));
+            let (expected, found) = (header.payload_digest, payload.digest());
             // The parts do not belong together. Which one is wrong nobody knows, so this is no answer to the update.
             if resumed && found != expected {
                 return Err(CallError::Chunk(ChunkError::Digest { expected, found }));
@@ -94,12 +91,24 @@ async fn receive(
         })
     };
     let update = checked.await.map_err(|error| CallError::Failed(error.to_string()))?;
+    if partial.has_failed() {
+        return Err(CallError::Failed("what has arrived cannot be read".to_owned()).into());
+    }
+    if matches!(update, Ok(Ok(_))) {
+        // Before the core hears of it, and beside other uploads: its record needs only be appended then.
+        partial = blocking(move || {
+            partial.keep()?;
+            Ok(partial)
+        })
+        .await?;
+    }
     let receipt = match update {
         // Without a receipt the coordinator is ending; what is on disk is for its next start.
         Ok(update) => Ok(settle(service, client, header, update).await?),
         Err(error) => Err(error.into()),
     };
-    if let Err(error) = blocking(move || partial.discard()).await {
+    let counts = matches!(receipt, Ok(Receipt::Accepted { .. }));
+    if let Err(error) = blocking(move || if counts { partial.counted() } else { partial.discard() }).await {
         // It goes with the next round.
         tracing::warn!(%client, %error, "an upload that is answered stays on disk");
     }
@@ -126,6 +135,7 @@ async fn collect(
 ) -> Result<Partial, Status> {
     let time = UPLOAD_TIME + Duration::from_secs(length / UPLOAD_BYTES_PER_SECOND_MIN);
     let end = Instant::now() + time;
+    let mut syncing = None;
     while partial.received() < length {
         let part = tokio::select! {
             part = timeout_at(end, stream.message()) => match part {
@@ -136,7 +146,12 @@ async fn collect(
         };
         let chunk = part.and_then(|part| chunk(part, &partial, length));
         match chunk.and_then(|chunk| Ok(partial.push(&chunk).map_err(CallError::Chunk)?)) {
-            Ok(()) if partial.is_full() => partial = put_away(partial).await?,
+            Ok(()) if partial.is_full() => {
+                partial = put_away(partial).await?;
+                if let Some(file) = partial.due_for_sync() {
+                    finish(syncing.replace(spawn_blocking(move || file.sync_data()))).await?;
+                }
+            }
             Ok(()) => {}
             Err(status) => {
                 put_away(partial).await?;
@@ -144,7 +159,16 @@ async fn collect(
             }
         }
     }
+    finish(syncing).await?;
     Ok(partial)
+}
+
+/// Waits for a sync that goes on beside the upload. One that failed must not be forgotten: the next may say that all is well.
+async fn finish(syncing: Option<JoinHandle<std::io::Result<()>>>) -> Result<(), CallError> {
+    match syncing {
+        Some(syncing) => stored(syncing.await),
+        None => Ok(()),
+    }
 }
 
 fn chunk(part: Option<proto::UploadPart>, partial: &Partial, length: u64) -> Result<bytes::Bytes, Status> {
@@ -170,7 +194,11 @@ async fn put_away(mut partial: Partial) -> Result<Partial, CallError> {
 async fn blocking<T: Send + 'static>(
     act: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, CallError> {
-    let done = spawn_blocking(act).await.map_err(|error| CallError::Failed(error.to_string()))?;
+    stored(spawn_blocking(act).await)
+}
+
+fn stored<T>(done: Result<std::io::Result<T>, JoinError>) -> Result<T, CallError> {
+    let done = done.map_err(|error| CallError::Failed(error.to_string()))?;
     done.map_err(|error| CallError::Failed(format!("uploads cannot be stored: {error}")))
 }
 

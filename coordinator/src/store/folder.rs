@@ -10,7 +10,7 @@ use protocol::id::{ClientId, Round, Version};
 use super::blobs::Blobs;
 use super::index::Index;
 use super::journal::{Frame, Journal};
-use super::{Enrolled, Entries, Entry, Store, StoreError, compacted};
+use super::{Enrolled, Entries, Entry, Store, StoreError, Updates, compacted};
 use crate::limits::{COMPACTED_BYTES_MIN, VERSIONS_MAX};
 use crate::state::{StateError, StateFolder, StateLock};
 
@@ -19,8 +19,9 @@ use crate::state::{StateError, StateFolder, StateLock};
 pub struct FolderStore {
     journal: Journal,
     blobs: Blobs,
+    updates: Updates,
     index: Index,
-    /// Length of the journal, bytes, from which on it is worth to be rewritten.
+    /// Length of the journal and the updates it names, bytes, from which on it is worth to be rewritten.
     compact_at: u64,
     _lock: StateLock,
 }
@@ -52,13 +53,19 @@ impl FolderStore {
             ));
         }
         let blobs = Blobs::new(folder.make("blobs")?);
+        let updates = Updates::new(folder.make("updates")?);
         let (index, anew) = Index::open(&folder.join("index"), journal.sequence())?;
         if let Some(reason) = anew {
             notices.push(format!("the index is made again from the journal: {reason}"));
         }
-        let store = Self { journal, blobs, index, compact_at: COMPACTED_BYTES_MIN, _lock: lock };
+        let store = Self { journal, blobs, updates, index, compact_at: COMPACTED_BYTES_MIN, _lock: lock };
         store.catch_up()?;
         Ok((store, notices))
+    }
+
+    /// Of the journal and the updates it names, bytes.
+    fn length(&self) -> Result<u64, StoreError> {
+        Ok(self.journal.length() + self.updates.bytes()?)
     }
 
     /// Gives the index what it has missed.
@@ -70,16 +77,16 @@ impl FolderStore {
         for frame in self.journal.frames()? {
             let frame = frame?;
             if frame.sequence > applied {
-                self.index.apply(frame.sequence, &decode(&frame)?)?;
+                self.index.apply(frame.sequence, &decode(&frame, &self.updates)?)?;
             }
         }
         Ok(())
     }
 }
 
-fn decode(frame: &Frame) -> Result<Vec<Entry>, StoreError> {
+fn decode(frame: &Frame, updates: &Updates) -> Result<Vec<Entry>, StoreError> {
     let entry = |bytes: &Vec<u8>| {
-        Entry::decode(bytes).map_err(|reason| StoreError::Entry { sequence: frame.sequence, reason })
+        Entry::decode(bytes, updates).map_err(|reason| StoreError::Entry { sequence: frame.sequence, reason })
     };
     frame.entries.iter().map(entry).collect()
 }
@@ -92,8 +99,9 @@ impl Store for FolderStore {
     }
 
     fn entries(&self) -> Result<Entries, StoreError> {
-        let entries = self.journal.frames()?.flat_map(|frame| {
-            let entries = frame.and_then(|frame| decode(&frame));
+        let updates = self.updates.clone();
+        let entries = self.journal.frames()?.flat_map(move |frame| {
+            let entries = frame.and_then(|frame| decode(&frame, &updates));
             match entries {
                 Ok(entries) => entries.into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error)],
@@ -115,11 +123,12 @@ impl Store for FolderStore {
     }
 
     fn compact(&mut self) -> Result<(), StoreError> {
-        if self.journal.length() < self.compact_at {
+        let length = self.length()?;
+        if length < self.compact_at {
             return Ok(());
         }
         // Whatever comes of it, not again before the journal has grown as much once more.
-        self.compact_at = 2 * self.journal.length();
+        self.compact_at = 2 * length;
         let Some(&stored) = self.versions()?.keys().rev().take(VERSIONS_MAX).next_back() else {
             return Ok(());
         };
@@ -129,13 +138,16 @@ impl Store for FolderStore {
             Err(error) => Some(Err(error)),
         });
         let Some(plan) = Compaction::plan(records, stored)? else { return Ok(()) };
+        let forgotten = plan.round();
         let entries = compacted(plan, self.entries()?);
         match self.journal.rewrite(entries.map(|entry| entry.map(|entry| entry.encode()))) {
             // Appends may still fit.
             Err(StoreError::Full { .. }) => return Ok(()),
             rewritten => rewritten?,
         }
-        self.compact_at = (2 * self.journal.length()).max(COMPACTED_BYTES_MIN);
+        // Only now: the journal that named them is gone.
+        self.updates.forget(forgotten)?;
+        self.compact_at = (2 * self.length()?).max(COMPACTED_BYTES_MIN);
         self.catch_up()
     }
 
@@ -153,5 +165,9 @@ impl Store for FolderStore {
 
     fn has_clients(&self) -> Result<bool, StoreError> {
         self.index.has_clients()
+    }
+
+    fn updates(&self) -> Option<Updates> {
+        Some(self.updates.clone())
     }
 }

@@ -217,3 +217,36 @@ fn a_long_run_has_a_short_journal() {
     assert_eq!(answers(&open(root.path())), before);
     assert!(!root.path().join("journal.new").exists());
 }
+
+/// The journal names a large update; its bytes come from its file, and go with the round.
+#[test]
+fn a_large_update_is_named_by_the_journal() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = open(root.path());
+    let bytes = b"as many bytes as you like".repeat(1000);
+    let Entry::Record(Record::Accepted { round, client, header, .. }) = accepted(&bytes) else {
+        unreachable!()
+    };
+    let updates = store.updates().unwrap();
+    let path = updates.path(&client, &header);
+    fs::write(&path, [&[b' '; super::updates::HEAD_BYTES][..], &bytes].concat()).unwrap();
+    let payload = updates.payload(&client, &header);
+    assert_eq!(*payload.whole().unwrap(), bytes);
+    let record = Record::Accepted { round, client, header, payload };
+    store.append(&[Entry::Record(record.clone())]).unwrap();
+    assert!(fs::metadata(root.path().join("journal")).unwrap().len() < 1000);
+    drop(store);
+    let store = open(root.path());
+    let found = entries(&store);
+    assert_eq!(found, [Entry::Record(record)]);
+    let [Entry::Record(Record::Accepted { payload, .. })] = &found[..] else { unreachable!() };
+    assert_eq!(*payload.whole().unwrap(), bytes);
+    let updates = store.updates().unwrap();
+    updates.forget(Round(round.0 - 1)).unwrap();
+    assert_eq!(updates.bytes().unwrap(), (super::updates::HEAD_BYTES + bytes.len()) as u64);
+    updates.forget(round).unwrap();
+    assert!(!path.exists());
+    // A journal can be gone through as long as nobody asks for what is gone.
+    let Entry::Record(Record::Accepted { payload, .. }) = entries(&store).remove(0) else { unreachable!() };
+    assert!(payload.whole().unwrap_err().to_string().contains("cannot be read again"));
+}

@@ -3,6 +3,7 @@
 use params::Layout;
 
 use crate::frame::{Reader, put_varint, seal};
+use crate::tiles::Form;
 use crate::{Codec, DecodeError, EncodeError, Encoded, Entry, Rule, Settings, check_values};
 
 const ID: u8 = 0;
@@ -13,6 +14,7 @@ pub(crate) const ENTRY: Entry = Entry {
     description: "every value as f32, exact (for comparison)",
     build: |_: &Settings| Ok(Box::new(Dense)),
     decode,
+    form: Some(Form { head: 0, block: 1, lead: 0, width: 4, check_head: |_| Ok(()), decode: decode_words }),
 };
 
 #[derive(Debug)]
@@ -53,6 +55,23 @@ fn decode(
         entries.push((index as u32, value));
     }
     Ok(entries)
+}
+
+fn decode_words(_head: &[u8], words: &[u8], values: &mut [f32]) -> Result<(), DecodeError> {
+    for (value, word) in values.iter_mut().zip(words.as_chunks::<4>().0) {
+        *value = f32::from_le_bytes(*word);
+    }
+    check_finite(values, 4)
+}
+
+/// Refuses values that are not finite; each takes `width` bytes.
+pub(crate) fn check_finite(values: &[f32], width: usize) -> Result<(), DecodeError> {
+    // Without an exit, several values are looked at at a time.
+    if values.iter().map(|value| u32::from(!value.is_finite())).fold(0, |any, bad| any | bad) == 0 {
+        return Ok(());
+    }
+    let position = values.iter().position(|value| !value.is_finite()).unwrap_or(0);
+    Err(DecodeError { offset: width * position, rule: Rule::NotFinite { what: "a value" } })
 }
 
 /// Reads the number of values, which both layout and limit must agree with.

@@ -60,6 +60,13 @@ pub struct DecodeError {
     pub rule: Rule,
 }
 
+impl DecodeError {
+    /// The same, when what was decoded begins at byte `start`.
+    pub(crate) fn behind(self, start: usize) -> Self {
+        Self { offset: start + self.offset, ..self }
+    }
+}
+
 /// The rules of the formats (FORMAT.md gives the reasons).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Rule {

@@ -6,7 +6,7 @@ use crate::MAGNITUDE_MAX;
 use crate::error::{DecodeError, Rule};
 
 /// Bytes of the checksum.
-const CHECKSUM_BYTES: usize = 4;
+pub(crate) const CHECKSUM_BYTES: usize = 4;
 
 /// Appends the checksum.
 pub(crate) fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -20,11 +20,18 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Reader<'_>, DecodeError> {
     let Some((body, stored)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
         return Err(DecodeError { offset: bytes.len(), rule: Rule::Truncated });
     };
-    let (expected, found) = (crc32c::crc32c(body), u32::from_le_bytes(*stored));
-    if expected != found {
-        return Err(DecodeError { offset: body.len(), rule: Rule::Checksum { expected, found } });
+    check_sum(crc32c::crc32c(body), stored, body.len())?;
+    Ok(Reader::new(body))
+}
+
+/// Compares the checksum over everything before `offset` with the bytes that are `stored` there.
+pub(crate) fn check_sum(expected: u32, stored: &[u8], offset: usize) -> Result<(), DecodeError> {
+    let found = Reader::new(stored).array().map(u32::from_le_bytes)?;
+    if expected == found {
+        Ok(())
+    } else {
+        Err(DecodeError { offset, rule: Rule::Checksum { expected, found } })
     }
-    Ok(Reader { bytes: body, offset: 0 })
 }
 
 /// Appends `value` as LEB128: seven bits a byte, least significant first.
@@ -53,6 +60,10 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, offset: 0 }
+    }
+
     /// The error of breaking `rule` here.
     pub(crate) fn error(&self, rule: Rule) -> DecodeError {
         DecodeError { offset: self.offset, rule }

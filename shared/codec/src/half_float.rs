@@ -3,8 +3,9 @@
 use half::f16;
 use params::Layout;
 
-use crate::dense::check_count;
+use crate::dense::{check_count, check_finite};
 use crate::frame::{Reader, put_varint, seal};
+use crate::tiles::Form;
 use crate::{Codec, DecodeError, EncodeError, Encoded, Entry, Rule, Settings, check_values};
 
 const ID: u8 = 1;
@@ -21,6 +22,7 @@ pub(crate) const ENTRY: Entry = Entry {
     description: "every value as f16, scaled per tensor",
     build: |_: &Settings| Ok(Box::new(HalfFloat)),
     decode,
+    form: Some(Form { head: 2, block: 1, lead: 0, width: 2, check_head, decode: decode_halves }),
 };
 
 #[derive(Debug)]
@@ -69,10 +71,10 @@ fn decode(
     }
     let mut entries = Vec::with_capacity(count);
     for tensor in layout.tensors() {
-        let exponent = i32::from(i16::from_le_bytes(reader.array()?));
-        if !EXPONENTS.contains(&exponent) {
-            return Err(reader.error(Rule::Form { what: "the exponent of a tensor" }));
-        }
+        let begin = reader.offset();
+        let head = reader.array::<2>()?;
+        check_head(&head).map_err(|error| error.behind(begin))?;
+        let exponent = exponent_of(&head);
         let up = f64::from(exponent).exp2();
         let start = reader.offset();
         let halves = reader.take(2 * tensor.len)?.as_chunks::<2>().0;
@@ -87,4 +89,22 @@ fn decode(
     }
     reader.end()?;
     Ok(entries)
+}
+
+fn exponent_of(head: &[u8]) -> i32 {
+    i32::from(i16::from_le_bytes([head[0], head[1]]))
+}
+
+fn check_head(head: &[u8]) -> Result<(), DecodeError> {
+    let known = EXPONENTS.contains(&exponent_of(head));
+    let rule = Rule::Form { what: "the exponent of a tensor" };
+    if known { Ok(()) } else { Err(DecodeError { offset: head.len(), rule }) }
+}
+
+fn decode_halves(head: &[u8], halves: &[u8], values: &mut [f32]) -> Result<(), DecodeError> {
+    let up = f64::from(exponent_of(head)).exp2();
+    for (value, half) in values.iter_mut().zip(halves.as_chunks::<2>().0) {
+        *value = (f16::from_le_bytes(*half).to_f64() * up) as f32;
+    }
+    check_finite(values, 2)
 }

@@ -9,6 +9,7 @@ use params::Layout;
 
 use crate::dense::check_count;
 use crate::frame::{Reader, put_varint, read_step, seal};
+use crate::tiles::Form;
 use crate::{Codec, DecodeError, EncodeError, Encoded, Entry, Rule, Settings, check_values};
 
 const ID: u8 = 3;
@@ -23,6 +24,14 @@ pub(crate) const ENTRY: Entry = Entry {
     description: "every value in 8 bits, scaled in blocks of 32",
     build: |_: &Settings| Ok(Box::new(Int8)),
     decode,
+    form: Some(Form {
+        head: 0,
+        block: BLOCK,
+        lead: 2,
+        width: 1,
+        check_head: |_| Ok(()),
+        decode: decode_blocks,
+    }),
 };
 
 #[derive(Debug)]
@@ -88,10 +97,7 @@ fn decode(
             let step = read_step(&mut reader)?;
             let len = BLOCK.min(tensor.range().end - start);
             let block = reader.take(len)?;
-            let zero = step == 0.0 && block.iter().any(|&steps| steps != 0);
-            if zero || block.contains(&(i8::MIN as u8)) {
-                return Err(reader.error(Rule::Form { what: "a block" }));
-            }
+            check_block(step, block).map_err(|rule| reader.error(rule))?;
             for (index, &steps) in (start as u32..).zip(block) {
                 push_nonzero(index, steps as i8, step, &mut entries);
             }
@@ -99,6 +105,24 @@ fn decode(
     }
     reader.end()?;
     Ok(entries)
+}
+
+fn check_block(step: f32, block: &[u8]) -> Result<(), Rule> {
+    let zero = step == 0.0 && block.iter().any(|&steps| steps != 0);
+    if zero || block.contains(&(i8::MIN as u8)) { Err(Rule::Form { what: "a block" }) } else { Ok(()) }
+}
+
+fn decode_blocks(_head: &[u8], bytes: &[u8], values: &mut [f32]) -> Result<(), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    for values in values.chunks_mut(BLOCK) {
+        let step = read_step(&mut reader)?;
+        let block = reader.take(values.len())?;
+        check_block(step, block).map_err(|rule| reader.error(rule))?;
+        for (value, &steps) in values.iter_mut().zip(block) {
+            *value = f32::from(steps as i8) * step;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

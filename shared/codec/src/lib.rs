@@ -13,11 +13,13 @@ pub mod error;
 mod frame;
 mod held;
 mod mask;
+pub mod payload;
 mod random;
 pub mod residual;
 mod select;
 pub mod snapshot;
 pub mod statistics;
+pub mod tiles;
 
 // One file per codec, one line below for each.
 mod dense;
@@ -34,6 +36,7 @@ pub use held::Held;
 pub use select::Score;
 
 use frame::Reader;
+use tiles::Form;
 
 /// All codecs: `--codec NAME`.
 pub static REGISTRY: &[Entry] = &[
@@ -58,6 +61,8 @@ pub struct Entry {
     pub description: &'static str,
     build: fn(&Settings) -> Result<Box<dyn Codec>, SettingsError>,
     decode: Decode,
+    /// How its values lie, if each has its place.
+    form: Option<Form>,
 }
 
 /// Layout, most entries, and what follows the id.

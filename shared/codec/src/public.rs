@@ -13,6 +13,7 @@ pub(crate) const ENTRY: Entry = Entry {
     description: "a random share of the values, the same ones on all devices of a round: no indices",
     build: |settings| Ok(Box::new(Public { masked: Masked::new(settings)?, mask: settings.mask })),
     decode,
+    form: None,
 };
 
 #[derive(Debug)]

@@ -40,6 +40,7 @@ pub(crate) const ENTRY: Entry = Entry {
         Ok(Box::new(Rotated { bits }))
     },
     decode,
+    form: None,
 };
 
 #[derive(Debug)]

@@ -14,6 +14,7 @@ pub(crate) const ENTRY: Entry = Entry {
     description: "a random share of the values, other ones in every message: no indices",
     build: |settings| Ok(Box::new(Seeded(Masked::new(settings)?))),
     decode,
+    form: None,
 };
 
 #[derive(Debug)]

@@ -36,6 +36,7 @@ pub(crate) const ENTRY: Entry = Entry {
     decode: |layout: &Layout, max_entries, reader: Reader<'_>| {
         decode_bits(layout, max_entries, reader, 1, VALUE_BITS_MAX)
     },
+    form: None,
 };
 
 #[derive(Debug)]

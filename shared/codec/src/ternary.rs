@@ -21,4 +21,5 @@ pub(crate) const ENTRY: Entry = Entry {
     decode: |layout: &Layout, max_entries, reader: Reader<'_>| -> Result<Vec<(u32, f32)>, DecodeError> {
         sparse::decode_bits(layout, max_entries, reader, 1, 1)
     },
+    form: None,
 };

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::{Digest, Layout};
+use crate::{Digest, Digester, Layout};
 
 /// A tensor's step is this many binary digits below its range: 2^-20 of the largest magnitude at the start.
 const STEP_BITS: i32 = 20;
 /// Ranges below this are treated as this, so that tensors that start at zero (biases) can still move.
 const RANGE_MIN: f32 = 0.125;
+/// Ticks that are turned into bytes together.
+const TICKS_AT_A_TIME: usize = 4096;
 
 /// One power-of-two step per tensor, `2^exponent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,10 +147,15 @@ impl Canonical {
         &self.ticks
     }
 
-    /// Moves every value by `move_ticks` (layout order), saturating at the ends of i32.
-    pub fn advance(&mut self, move_ticks: &[i32]) {
-        debug_assert_eq!(move_ticks.len(), self.ticks.len());
-        for (tick, step) in self.ticks.iter_mut().zip(move_ticks) {
+    /// Moves every value by `moves` (ticks, layout order), saturating at the ends of i32.
+    pub fn advance(&mut self, moves: &[i32]) {
+        debug_assert_eq!(moves.len(), self.ticks.len());
+        self.advance_from(0, moves);
+    }
+
+    /// As [`Canonical::advance`], for neighbouring values, the first of which has the flat index `first`.
+    pub fn advance_from(&mut self, first: usize, moves: &[i32]) {
+        for (tick, step) in self.ticks[first..][..moves.len()].iter_mut().zip(moves) {
             *tick = tick.saturating_add(*step);
         }
     }
@@ -167,7 +174,17 @@ impl Canonical {
     pub fn digest(&self) -> Digest {
         let exponents: Vec<u8> =
             self.grid.exponents.iter().map(|exponent| exponent.to_le_bytes()[0]).collect();
-        let ticks: Vec<u8> = self.ticks.iter().flat_map(|tick| tick.to_le_bytes()).collect();
-        Digest::of(&[b"fovea model 1\n", &self.layout.digest().0, &exponents, &ticks])
+        let mut digest = Digester::default();
+        for part in [b"fovea model 1\n", &self.layout.digest().0[..], &exponents] {
+            digest.update(part);
+        }
+        // A copy as bytes of the whole model would cost as much memory as the model.
+        let mut bytes = Vec::with_capacity(4 * TICKS_AT_A_TIME);
+        for ticks in self.ticks.chunks(TICKS_AT_A_TIME) {
+            bytes.clear();
+            bytes.extend(ticks.iter().flat_map(|tick| tick.to_le_bytes()));
+            digest.update(&bytes);
+        }
+        digest.finish()
     }
 }

@@ -12,11 +12,11 @@ pub struct Digest(pub [u8; 32]);
 impl Digest {
     /// Digest of the concatenation of `parts`.
     pub fn of(parts: &[&[u8]]) -> Self {
-        let mut hasher = Sha256::new();
+        let mut digester = Digester::default();
         for part in parts {
-            hasher.update(part);
+            digester.update(part);
         }
-        Self(hasher.finalize().into())
+        digester.finish()
     }
 
     /// The first eight bytes, enough to tell versions apart where every byte on the wire counts.
@@ -39,6 +39,22 @@ impl Digest {
             *byte = (high * 16 + low) as u8;
         }
         Some(Self(bytes))
+    }
+}
+
+/// A digest of bytes that come one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Digester(Sha256);
+
+impl Digester {
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all of them.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
     }
 }
 

@@ -4,11 +4,16 @@
 //! weight and added as i64. With |x / s| <= 2^26 (checked), weights that total at most 2^28 and 8 fractional bits, sums stay
 //! within 2^62: no order of arrival and no thread count can change or overflow them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::{Grid, Layout};
+
+mod part;
+
+pub use part::{Part, Scales};
 
 /// Fractional binary digits kept below one tick while summing.
 pub const SUBTICK_BITS: u32 = 8;
@@ -51,7 +56,7 @@ pub enum SumError {
 pub struct Accumulator {
     layout: Arc<Layout>,
     /// `2^8 / step` per tensor.
-    scales: Vec<f64>,
+    scales: Scales,
     sums: Vec<i64>,
     weight: u64,
 }
@@ -66,10 +71,13 @@ struct Run<'a> {
 impl Accumulator {
     /// An empty sum: 8 bytes per value, whatever the number of contributors.
     pub fn new(layout: Arc<Layout>, grid: &Grid) -> Self {
-        let fraction = f64::from(1_u32 << SUBTICK_BITS);
-        let scales = (0..layout.tensors().len()).map(|tensor| fraction / grid.step(tensor)).collect();
         let sums = vec![0; layout.len()];
-        Self { layout, scales, sums, weight: 0 }
+        Self { layout, scales: Scales::of(grid), sums, weight: 0 }
+    }
+
+    /// The layout of the values.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
     }
 
     /// Total weight added so far.
@@ -82,10 +90,7 @@ impl Accumulator {
     /// # Errors
     /// Leaves the sum untouched when an index, a value or the weight is out of bounds.
     pub fn add(&mut self, entries: &[(u32, f32)], weight: u32) -> Result<(), SumError> {
-        let total = self.weight + u64::from(weight);
-        if total > WEIGHT_TOTAL_MAX {
-            return Err(SumError::Weight { found: total, max: WEIGHT_TOTAL_MAX });
-        }
+        let total = self.total_with(weight)?;
         for run in self.runs(entries) {
             let Run { scale, entries } = run?;
             let fits = |value: f32| (f64::from(value) * scale).abs() <= SUBTICKS_MAX;
@@ -125,14 +130,15 @@ impl Accumulator {
             let within = |entry: &(u32, f32)| range.contains(&(entry.0 as usize));
             let run;
             (run, rest) = rest.split_at(rest.iter().position(|entry| !within(entry)).unwrap_or(rest.len()));
-            Some(Ok(Run { scale: self.scales[tensor], entries: run }))
+            Some(Ok(Run { scale: self.scales.of_tensor(tensor), entries: run }))
         })
     }
 
-    /// The weighted mean in subticks (rounded half away from zero); all zero when nothing was added.
-    pub fn mean_subticks(&self) -> Vec<i64> {
+    /// The weighted mean in subticks (rounded half away from zero) of the values with these flat indices; all zero when nothing
+    /// was added.
+    pub fn mean_subticks(&self, values: Range<usize>) -> Vec<i64> {
         let weight = i64::try_from(self.weight.max(1)).unwrap_or(i64::MAX);
-        self.sums.iter().map(|&sum| rounded_div(sum, weight)).collect()
+        self.sums[values].iter().map(|&sum| rounded_div(sum, weight)).collect()
     }
 }
 

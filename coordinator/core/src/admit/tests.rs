@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use params::Digest;
+
 use super::*;
 use crate::tests::support::{VALUES, client, header, layout, update};
 
@@ -11,6 +13,7 @@ fn admission() -> Admission {
         round: Round(3),
         version: Version(2),
         cohort,
+        scales: Scales::of(&params::Grid::for_values(&layout, &[1.0; VALUES])),
         layout,
         entries_max: VALUES,
         bytes_max: 4096,
@@ -40,8 +43,8 @@ fn refused(result: Result<Admitted, String>, expected: &str) {
 #[test]
 fn an_honest_update_is_decoded() {
     let admitted = changed(|_| {}).unwrap();
-    assert_eq!(admitted.entries, (0..VALUES as u32).map(|index| (index, 0.5)).collect::<Vec<_>>());
-    assert_eq!(Digest::of(&[&admitted.payload]), admitted.digest);
+    let (_, payload) = update(RunId(1), 3, 2, &[0.5; VALUES]);
+    assert_eq!(admitted, Admitted { update: Checked::InPlace, payload: payload.into() });
 }
 
 #[test]

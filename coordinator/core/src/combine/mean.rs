@@ -3,13 +3,16 @@
 //! Sum semantics: the denominator is the weight of *all* participants. Dividing a coordinate by those that sent it would
 //! multiply rare coordinates by up to the cohort's size and break the accounting of error feedback.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use params::{Accumulator, Grid, Layout, SumError};
+use codec::tiles::UpdateError;
+use params::{Accumulator, Grid, Layout};
 use protocol::id::ClientId;
 use serde::Deserialize;
 
 use super::{Combination, Needs, Rule};
+use crate::event::Admitted;
 use crate::registry::Entry;
 
 pub(super) const ENTRY: Entry<dyn Rule> = Entry {
@@ -37,11 +40,17 @@ impl Rule for Mean {
 struct Sum(Accumulator);
 
 impl Combination for Sum {
-    fn add(&mut self, _client: &ClientId, entries: &[(u32, f32)], weight: u32) -> Result<(), SumError> {
-        self.0.add(entries, weight)
+    fn add(
+        &mut self,
+        _client: &ClientId,
+        Admitted { update, payload }: &Admitted,
+        weight: u32,
+        threads: usize,
+    ) -> Result<(), UpdateError> {
+        update.add_to(&mut self.0, payload, weight, threads)
     }
 
-    fn combined(&self) -> Vec<i64> {
-        self.0.mean_subticks()
+    fn combined(&self, values: Range<usize>) -> Vec<i64> {
+        self.0.mean_subticks(values)
     }
 }

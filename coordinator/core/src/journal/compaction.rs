@@ -83,6 +83,14 @@ impl Compaction {
         }
     }
 
+    /// The last round that can go.
+    pub fn round(&self) -> Round {
+        match self.summary[1] {
+            Record::Compacted { round, .. } => round,
+            _ => Round(0),
+        }
+    }
+
     /// The records to be written in their place.
     pub fn into_summary(self) -> [Record; 2] {
         self.summary

@@ -11,7 +11,7 @@ use crate::tests::support::{client, header};
 fn records_survive_as_bytes() {
     let spec = ModelSpec { preset: "toy".into(), classes: vec!["a \"quoted\"\nclass".into()] };
     let settings = Box::new(Settings { over_selection: 1.1, ..Settings::default() });
-    let payload: Arc<[u8]> = (0..=255).collect();
+    let payload: Vec<u8> = (0..=255).collect();
     let header = header(RunId(1), 3, 2, &payload);
     let mut report = Box::new(RoundReport::new(Round(3), &version(), Ending::Goal, &Totals::default()));
     (report.loss, report.ap50_global) = (Some(0.1 + 0.2), Some(1.0 / 3.0));
@@ -23,7 +23,7 @@ fn records_survive_as_bytes() {
             cohort: vec![client("ada"), client("bob")],
             goal: 1,
         },
-        Record::Accepted { round: Round(3), client: client("ada"), header, payload },
+        Record::Accepted { round: Round(3), client: client("ada"), header, payload: payload.into() },
         Record::RoundClosed { report: report.clone() },
         Record::RoundEvaluated { report: report.clone(), statistics: vec![0.1, -0.0, f32::MIN_POSITIVE] },
         Record::RoundEvaluated { report, statistics: Vec::new() },

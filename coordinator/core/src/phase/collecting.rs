@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codec::tiles::UpdateError;
 use protocol::id::{ClientId, Round};
 use protocol::message::{Receipt, Refusal, ToClient, UpdateHeader};
 use protocol::plan::RoundPlan;
@@ -30,6 +31,13 @@ pub(crate) struct Collecting {
     goal: usize,
     attendance: Attendance,
     contributions: Contributions,
+}
+
+/// Why an update is not added.
+enum Unfit {
+    Refused(Refusal),
+    /// Its bytes are gone, and with them the sums.
+    Lost(String),
 }
 
 impl Collecting {
@@ -110,7 +118,11 @@ impl Collecting {
                     out.push(Effect::Notice(format!("{client} declines round {round}: {reason}")));
                 }
             }
-            Event::Uploaded { client, header, update } => self.upload(cx, client, header, update, out),
+            Event::Uploaded { client, header, update } => {
+                if let Some(halted) = self.upload(cx, client, header, update, out) {
+                    return Some(halted);
+                }
+            }
             Event::Stop => {
                 let enough = self.contributed() >= cx.config.min_contributors() as usize;
                 let phase = if enough {
@@ -144,6 +156,8 @@ impl Collecting {
         Effect::Send { client: client.clone(), instruction: ToClient::Train(plan) }
     }
 
+    /// Answers an upload. The round is over when the bytes of an admitted update are gone while they are added: nobody has a
+    /// receipt for it, and after a restart the journal makes the sums again.
     fn upload(
         &mut self,
         cx: &mut Context,
@@ -151,23 +165,27 @@ impl Collecting {
         header: UpdateHeader,
         update: Result<Arc<Admitted>, Refusal>,
         out: &mut Vec<Effect>,
-    ) {
+    ) -> Option<Phase> {
         let (round, payload) = (self.round, header.payload_digest);
         if header.run != cx.config.run() || header.round != round {
-            return cx.answer_settled(client, &header, out);
+            cx.answer_settled(client, &header, out);
+            return None;
         }
         if let Some(accepted) = cx.counted(&client, round) {
             let refusal = Refusal::Duplicate { accepted, found: payload };
-            return if accepted == payload {
+            if accepted == payload {
                 out.push(Effect::Receipt { client, payload, receipt: Receipt::Accepted { round } });
             } else {
                 cx.refuse(client, payload, refusal, out);
-            };
+            }
+            return None;
         }
         if self.attendance.get(&client).is_none() || self.contributions.clients().contains(&client) {
-            return cx.refuse(client, payload, Refusal::NotAsked { round }, out);
+            cx.refuse(client, payload, Refusal::NotAsked { round }, out);
+            return None;
         }
-        match update.and_then(|update| self.accept(cx, &client, &header, &update).map(|()| update)) {
+        let accepted = update.map_err(Unfit::Refused);
+        match accepted.and_then(|update| self.accept(cx, &client, &header, &update).map(|()| update)) {
             Ok(update) => {
                 cx.count(&client, round, payload);
                 self.attendance.set(&client, Presence::Answered);
@@ -181,8 +199,13 @@ impl Collecting {
                 }));
                 out.push(Effect::Receipt { client, payload, receipt: Receipt::Accepted { round } });
             }
-            Err(refusal) => cx.refuse(client, payload, refusal, out),
+            Err(Unfit::Refused(refusal)) => cx.refuse(client, payload, refusal, out),
+            Err(Unfit::Lost(reason)) => {
+                let reason = format!("the update of {client} is lost: {reason}");
+                return Some(Halted::stopped(cx, Some(self.base().clone()), reason, out));
+            }
         }
+        None
     }
 
     /// Adds an admitted update to the round, if it still fits.
@@ -192,18 +215,21 @@ impl Collecting {
         client: &ClientId,
         header: &UpdateHeader,
         update: &Admitted,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Unfit> {
         // Admission may have been an older one: what it checked is checked again against the round that is open.
         let (expected, found) = (self.base().version, header.version);
         if expected != found {
-            return Err(Refusal::WrongVersion { expected, found });
+            return Err(Unfit::Refused(Refusal::WrongVersion { expected, found }));
         }
-        let malformed = |rule: String| Refusal::Malformed { rule };
-        if update.digest != header.payload_digest {
+        let malformed = |rule: String| Unfit::Refused(Refusal::Malformed { rule });
+        if update.payload.digest() != header.payload_digest {
             return Err(malformed("the header belongs to other bytes".into()));
         }
-        let added = self.contributions.add(&cx.config, client, header, &update.entries);
-        added.map_err(|error| malformed(error.to_string()))
+        match self.contributions.add(&cx.config, client, header, update) {
+            Ok(()) => Ok(()),
+            Err(UpdateError::Sum(error)) => Err(malformed(error.to_string())),
+            Err(error) => Err(Unfit::Lost(error.to_string())),
+        }
     }
 
     /// Ends the round if nothing more is to be waited for.

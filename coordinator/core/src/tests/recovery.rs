@@ -33,7 +33,7 @@ fn model_of(journal: &[Record]) -> Canonical {
     for record in journal {
         match record {
             Record::Accepted { header, payload, .. } => {
-                let entries = codec::decode_update(&shared, usize::MAX, payload).unwrap();
+                let entries = codec::decode_update(&shared, usize::MAX, &payload.whole().unwrap()).unwrap();
                 updates.push((header.examples.into(), entries));
             }
             Record::RoundClosed { report } => {
@@ -228,7 +228,7 @@ fn replayed(settings: Settings, journal: &[Record]) -> params::Digest {
                 for (client, header, payload) in updates.drain(..) {
                     // Without abandoned rounds, rounds and versions keep step.
                     let header = UpdateHeader { round: Round(report.version.0), ..header.clone() };
-                    driver.upload(client, header, payload.to_vec());
+                    driver.upload(client, header, payload.whole().unwrap().into_owned());
                 }
                 for name in names {
                     let evaluation = Evaluation::default();

@@ -30,7 +30,7 @@ fn a_single_contributor_is_its_own_mean() {
     let step = model.grid().step(0);
     let mut sum = Accumulator::new(model.layout().clone(), model.grid());
     sum.add(&[(1, (3.0 * step) as f32)], 17).unwrap();
-    assert_eq!(sum.mean_subticks(), [0, 3 << SUBTICK_BITS, 0, 0, 0]);
+    assert_eq!(sum.mean_subticks(0..5), [0, 3 << SUBTICK_BITS, 0, 0, 0]);
 }
 
 #[test]
@@ -77,5 +77,51 @@ fn rounding_is_that_of_the_standard_library() {
                 assert_eq!(rounded(value), value.round() as i64, "{value}");
             }
         }
+    }
+}
+
+/// Dense contributions in parts are the sparse ones, to the bit: whatever the cuts, the weight, the values.
+#[test]
+fn parts_add_up_to_the_same_sums() {
+    let model = model(&[1.0, -2.0, 0.5, 100.0, 0.0]);
+    let (layout, grid) = (model.layout().clone(), model.grid());
+    let step = |index| grid.step(usize::from(index >= 3)) as f32;
+    let mut values = vec![[0.0, -0.0, 0.1, 1e-9, -3.0]];
+    for subticks in
+        [0.5, 1.5, -0.5, -2.5, 0.499_999_97, 0.500_000_06, -7.0, 16_777_215.5, 1e9, SUBTICKS_MAX as f32]
+    {
+        values.push([0, 1, 2, 3, 4].map(|index| subticks / 256.0 * step(index)));
+    }
+    let empty = || Accumulator::new(layout.clone(), grid);
+    for cuts in [&[][..], &[1], &[3], &[0, 2, 3, 5]] {
+        for weight in [1, 7, 1 << 14, 1 << 16, (1 << 16) + 1] {
+            let (mut dense, mut sparse) = (empty(), empty());
+            for values in &values {
+                let entries: Vec<_> = (0..).zip(values.iter().copied()).collect();
+                sparse.add(&entries, weight).unwrap();
+                for mut part in dense.open(weight, cuts).unwrap() {
+                    for index in part.range() {
+                        part.add(usize::from(index >= 3), index, &values[index..=index]).unwrap();
+                    }
+                }
+            }
+            assert_eq!(dense, sparse, "cuts {cuts:?}, weight {weight}");
+        }
+    }
+    assert_eq!(empty().open(u32::MAX, &[]).map(|_| ()), empty().add(&[], u32::MAX));
+}
+
+#[test]
+fn what_cannot_be_summed_is_found_in_any_place() {
+    let model = model(&[1.0; 1000]);
+    let scales = Scales::of(model.grid());
+    for (position, value) in [(0, f32::NAN), (255, f32::INFINITY), (256, -1e30), (996, f32::MAX)] {
+        let mut values = vec![0.25; 997];
+        assert_eq!(scales.check(1, 3, &values), Ok(()));
+        values[position] = value;
+        let expected = Err(SumError::Value { index: 3 + position, value: value.to_string() });
+        assert_eq!(scales.check(1, 3, &values), expected);
+        let mut sum = Accumulator::new(model.layout().clone(), model.grid());
+        assert_eq!(sum.open(1, &[]).unwrap()[0].add(1, 3, &values), expected);
     }
 }
