@@ -12,18 +12,24 @@ use dataset::DecodeLimits;
 use dataset::augment::AugmentSpec;
 use dataset::scenes::{World, scene_dataset};
 use detection::Phase;
+use model::budget::Need;
 use model::device::pool;
 use model::evaluate::{DetectConfig, detect};
-use model::examples::Examples;
+use model::examples::{Examples, Order};
 use model::fit::Fit;
 use model::initial::initial;
 use model::loss;
 use model::ops::Statistics;
 use model::weights::Weights;
 use model::{Architecture, Backend, Inference};
-use protocol::plan::{ClassLoss, Freeze, ModelSpec, Norm, Optimiser, TrainPlan};
+use protocol::plan::{ClassLoss, Freeze, ModelSpec, Norm};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+
+#[path = "step/plan.rs"]
+mod plan;
+
+use plan::plan;
 
 const THREADS: usize = 2;
 
@@ -50,30 +56,6 @@ fn processor_time() -> Duration {
 const STEPS: usize = 15;
 const WARM_UP: usize = 3;
 const CASES: [(&str, usize); 4] = [("nano96", 16), ("small256", 8), ("medium320", 8), ("small256", 1)];
-
-fn plan(batch: u32, norm: Norm, freeze: Freeze) -> TrainPlan {
-    TrainPlan {
-        local_epochs: 1,
-        batch,
-        micro_batch: batch,
-        optimiser: Optimiser::AdamW,
-        learning_rate: 0.001,
-        weight_decay: 0.05,
-        clip_norm: 10.0,
-        ema_decay: 0.99,
-        progress_start: 0.0,
-        progress_end: 1.0,
-        warm_up: 0.1,
-        final_rate: 0.02,
-        freeze,
-        norm,
-        class_loss: ClassLoss::QualityFocal,
-        static_assignment: false,
-        mosaic: 0.0,
-        flip: true,
-        flip_vertical: false,
-    }
-}
 
 fn median(mut times: Vec<Duration>) -> f64 {
     times.drain(..WARM_UP.min(times.len().saturating_sub(1)));
@@ -139,6 +121,8 @@ fn measure(preset: &str, batch: usize, steps: usize) -> anyhow::Result<()> {
         figure(&format!("{name}_speed"), batch as f64 / step * 1e3, "img/s");
         if let Some(memory) = peak_memory().filter(|_| name == "all") {
             figure("rss", memory, "MiB");
+            let need = Need::new(&architecture, freeze).bytes(batch) as f64;
+            figure("rss_estimated", need / f64::from(1 << 20), "MiB");
         }
     }
     parts(&architecture, &examples, (batch, steps), &values, figure)
@@ -172,7 +156,7 @@ fn parts(
             times[part].push(start.elapsed());
             start = Clock::start();
         };
-        let mut drawn = examples.batch(&all, &AugmentSpec::default(), false, &mut rng)?;
+        let mut drawn = examples.draw(&Order::new(&all, false, &mut rng), &AugmentSpec::default())?;
         lap(0);
         let weights = Weights::trainable(architecture.layout(), values, &device, learns);
         let pixels = drawn.take_pixels(&weights.device());
@@ -183,7 +167,7 @@ fn parts(
         let mut sums = vec![0.0; values.len()];
         weights.add_gradients(&mut back.gradients, &mut sums);
         lap(3);
-        let drawn = examples.batch(&all, &AugmentSpec::none(), false, &mut rng)?;
+        let drawn = examples.plain(&all)?;
         start = Clock::start();
         detect(architecture, &looking, drawn.pixels, &DetectConfig::default())?;
         times[4].push(start.elapsed());

@@ -90,6 +90,9 @@ struct Args {
     /// Threads; all cores without it.
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Say which layer gives a value that is not finite first.
+    #[arg(long)]
+    check_finite: bool,
     /// Epochs between evaluations.
     #[arg(long, default_value_t = 1)]
     every: u32,
@@ -167,7 +170,8 @@ fn main() -> anyhow::Result<()> {
     );
     pool(args.threads)?.install(|| -> anyhow::Result<()> {
         let mut fit = Fit::new(&architecture, &train, &device, &plan, values, args.seed)?
-            .static_steps(args.static_steps);
+            .static_steps(args.static_steps)
+            .check_finite(args.check_finite);
         let mut training = Duration::ZERO;
         let mut images = 0;
         let mut scored = None;

@@ -5,7 +5,6 @@
 
 use burn::tensor::Device;
 use dataset::DecodeError;
-use dataset::augment::AugmentSpec;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -15,6 +14,7 @@ use crate::examples::Examples;
 use crate::fit::even_chunks;
 use crate::moments::Pool;
 use crate::ops::Statistics;
+use crate::prefetch::ahead;
 use crate::weights::Weights;
 
 /// Images that are enough for stable statistics.
@@ -36,22 +36,27 @@ pub fn calibrate(
     batch: usize,
     seed: u64,
 ) -> Result<u32, DecodeError> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut chosen: Vec<usize> = (0..examples.len()).collect();
-    chosen.shuffle(&mut rng);
+    chosen.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     chosen.truncate(IMAGES_MAX);
     let layout = architecture.layout();
     let weights = Weights::fixed(layout, values, device);
     let mut pool = Pool::new(layout);
     let mut norms = Vec::new();
     let mut images = 0;
-    for part in even_chunks(&chosen, batch) {
-        let mut drawn = examples.batch(part, &AugmentSpec::none(), false, &mut rng)?;
-        let outputs = architecture.forward(&weights, drawn.take_pixels(device), Statistics::Batch);
-        norms = outputs.moments.iter().map(|moments| moments.0).collect();
-        pool.add(layout, drawn.len(), outputs.moments);
-        images += drawn.len() as u32;
-    }
+    let parts: Vec<&[usize]> = even_chunks(&chosen, batch).collect();
+    ahead(
+        &parts,
+        |part| examples.plain(part),
+        |_, drawn| {
+            let mut drawn = drawn?;
+            let outputs = architecture.forward(&weights, drawn.take_pixels(device), Statistics::Batch);
+            norms = outputs.moments.iter().map(|moments| moments.0).collect();
+            pool.add(layout, drawn.len(), outputs.moments);
+            images += drawn.len() as u32;
+            Ok(())
+        },
+    )?;
     pool.write(layout, norms.into_iter(), values);
     Ok(images)
 }

@@ -1,19 +1,17 @@
 //! Scoring a model on labelled images.
 
 use burn::tensor::Device;
-use dataset::augment::AugmentSpec;
-use detection::coco::{CocoReport, Evaluator};
+use detection::coco::{CocoReport, Evaluator, Role};
 use detection::histogram::{ApHistogram, HistogramConfig, HistogramError};
 use detection::{DecodeConfig, Detection, NmsConfig, decode, nms};
 use protocol::evaluation::{CentralScore, ModelScore};
 use protocol::train::TrainError;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use crate::architecture::Architecture;
 use crate::examples::Examples;
 use crate::fit::even_chunks;
 use crate::inference::{Answers, Inference};
+use crate::prefetch::ahead;
 
 /// What counts as a detection.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -99,6 +97,19 @@ pub struct Evaluated {
     pub boxes: u32,
 }
 
+impl Evaluated {
+    fn add(&mut self, examples: &Examples, example: usize, found: Detections) -> Result<(), TrainError> {
+        let truths = examples.truths(example);
+        for (outcomes, found) in [(&mut self.shared, found.shared), (&mut self.personal, found.personal)] {
+            let added = outcomes.0.add_image(&examples.in_image(example, &found), &truths);
+            added.map_err(|refused| TrainError::Data(refused.to_string()))?;
+        }
+        self.images += 1;
+        self.boxes += truths.iter().filter(|truth| truth.role == Role::Object).count() as u32;
+        Ok(())
+    }
+}
+
 /// Scores `values` (all scopes, in the layout) with their statistics on all `examples`, letterboxed, in batches of at most
 /// `batch`. Boxes are compared in pixels of the original images.
 ///
@@ -113,28 +124,23 @@ pub fn evaluate(
     config: &DetectConfig,
 ) -> Result<Evaluated, TrainError> {
     let model = Inference::new(architecture, values, device)?;
-    // Nothing is drawn from it without augmentation.
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
     let all: Vec<usize> = (0..examples.len()).collect();
     let empty = || Outcomes(Evaluator::new(architecture.classes()));
     let mut evaluated = Evaluated { shared: empty(), personal: empty(), images: 0, boxes: 0 };
-    for part in even_chunks(&all, batch) {
-        let drawn = examples.batch(part, &AugmentSpec::none(), false, &mut rng);
-        let mut drawn = drawn.map_err(|refused| TrainError::Data(refused.to_string()))?;
-        let found = detect(architecture, &model, std::mem::take(&mut drawn.pixels), config)?;
-        for (&example, found) in drawn.examples.iter().zip(found) {
-            let truths = examples.truths(example);
-            for (outcomes, found) in
-                [(&mut evaluated.shared, found.shared), (&mut evaluated.personal, found.personal)]
-            {
-                let added = outcomes.0.add_image(&examples.in_image(example, &found), &truths);
-                added.map_err(|refused| TrainError::Data(refused.to_string()))?;
-            }
-            let objects = truths.iter().filter(|truth| truth.role == detection::coco::Role::Object);
-            evaluated.boxes += objects.count() as u32;
-        }
-        evaluated.images += drawn.len() as u32;
-    }
+    let parts: Vec<&[usize]> = even_chunks(&all, batch).collect();
+    ahead(
+        &parts,
+        |part| examples.plain(part),
+        |_, drawn| {
+            let mut drawn = drawn.map_err(|refused| TrainError::Data(refused.to_string()))?;
+            let found = detect(architecture, &model, std::mem::take(&mut drawn.pixels), config)?;
+            drawn
+                .examples
+                .iter()
+                .zip(found)
+                .try_for_each(|(&example, found)| evaluated.add(examples, example, found))
+        },
+    )?;
     Ok(evaluated)
 }
 

@@ -56,6 +56,25 @@ impl Batch {
     }
 }
 
+/// A batch that is still to be drawn. All its randomness is decided, so it can be drawn at any time and on any threads.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Which examples.
+    pub examples: Vec<usize>,
+    /// Whether mosaics may be drawn, as far as the augmentation asks for them.
+    pub mosaic: bool,
+    /// One random stream per image.
+    seeds: Vec<u64>,
+}
+
+impl Order {
+    /// Of `examples` (indices); `draws` makes one random stream per image.
+    pub fn new(examples: &[usize], mosaic: bool, draws: &mut ChaCha8Rng) -> Self {
+        let seeds = examples.iter().map(|_| draws.random()).collect();
+        Self { examples: examples.to_vec(), mosaic, seeds }
+    }
+}
+
 /// One image of a batch in the making.
 struct Rendered {
     example: usize,
@@ -98,29 +117,22 @@ impl Examples {
         self.samples.is_empty()
     }
 
-    /// Draws `examples` (indices) into a batch, on the threads of the current pool. `draws` makes one random stream per
-    /// image, so the number of threads changes nothing. Images that cannot be read are left out; the batch then holds
-    /// fewer, or none.
+    /// Draws a batch on the threads of the current pool, whose number changes nothing. Images that cannot be read are left
+    /// out; the batch then holds fewer, or none.
     ///
     /// # Errors
     /// The first [`DecodeError`], if no image of the batch can be read.
-    pub fn batch(
-        &self,
-        examples: &[usize],
-        spec: &AugmentSpec,
-        mosaic: bool,
-        draws: &mut ChaCha8Rng,
-    ) -> Result<Batch, DecodeError> {
+    pub fn draw(&self, order: &Order, spec: &AugmentSpec) -> Result<Batch, DecodeError> {
         let side = self.pixels as usize;
         let size = side * side * 3;
+        let Order { examples, mosaic, seeds } = order;
         let mut pixels = vec![0.0; examples.len() * size];
-        let seeds: Vec<u64> = examples.iter().map(|_| draws.random()).collect();
         let drawn: Vec<Result<Rendered, DecodeError>> = pixels
             .par_chunks_mut(size)
             .zip(examples)
             .zip(seeds)
-            .map(|((pixels, &example), seed)| {
-                self.draw(example, spec, mosaic, &mut ChaCha8Rng::seed_from_u64(seed), pixels)
+            .map(|((pixels, &example), &seed)| {
+                self.render(example, spec, *mosaic, &mut ChaCha8Rng::seed_from_u64(seed), pixels)
             })
             .collect();
         let mut batch =
@@ -146,7 +158,17 @@ impl Examples {
         }
     }
 
-    fn draw(
+    /// Draws examples (indices) as they are: whole, in the middle of the input.
+    ///
+    /// # Errors
+    /// As [`Examples::draw`].
+    pub fn plain(&self, examples: &[usize]) -> Result<Batch, DecodeError> {
+        let seeds = vec![0; examples.len()];
+        let order = Order { examples: examples.to_vec(), mosaic: false, seeds };
+        self.draw(&order, &AugmentSpec::none())
+    }
+
+    fn render(
         &self,
         example: usize,
         spec: &AugmentSpec,

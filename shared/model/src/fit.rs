@@ -2,22 +2,23 @@
 
 use burn::tensor::Device;
 use dataset::augment::AugmentSpec;
-use detection::loss::LossError;
-use detection::{LossConfig, Phase};
-use protocol::plan::{Freeze, Norm, TrainPlan};
+use detection::LossConfig;
+use protocol::plan::{Freeze, TrainPlan};
 use protocol::train::TrainError;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::architecture::{Architecture, Part};
-use crate::examples::Examples;
+use crate::examples::{Batch, Examples, Order};
 use crate::loss;
-use crate::moments;
-use crate::ops::Statistics;
-use crate::optimiser::{Average, Group, Optimiser, clip, optimiser};
+use crate::optimiser::{Average, Group, Optimiser, optimiser};
+use crate::prefetch::ahead;
 use crate::schedule;
-use crate::weights::Weights;
+
+mod step;
+
+use step::Sums;
 
 /// A training under way: its state is three flat vectors and a random stream, no tensors.
 pub struct Fit<'a> {
@@ -36,6 +37,7 @@ pub struct Fit<'a> {
     static_steps: u32,
     step: u32,
     steps: u32,
+    check_finite: bool,
 }
 
 /// What one pass over the images gave, as means over its steps.
@@ -51,14 +53,6 @@ pub struct Epoch {
     pub images: u32,
     /// Optimiser steps taken.
     pub steps: u32,
-}
-
-/// Sums of a step under way.
-#[derive(Default)]
-struct Sums {
-    loss: f64,
-    iou: f64,
-    images: u32,
 }
 
 impl<'a> Fit<'a> {
@@ -105,6 +99,7 @@ impl<'a> Fit<'a> {
             step: 0,
             steps: per_epoch.saturating_mul(plan.local_epochs),
             plan: plan.clone(),
+            check_finite: false,
         })
     }
 
@@ -115,26 +110,68 @@ impl<'a> Fit<'a> {
         self
     }
 
+    /// Names the layer in which a value stops being finite first, at the price of reading all of them. Without it a training
+    /// that diverges is stopped as well, but only says that its loss did.
+    pub fn check_finite(mut self, check: bool) -> Self {
+        self.check_finite = check;
+        self
+    }
+
     /// One pass over the images in random order, in steps of nearly equal size. Call it inside the thread pool that is to
-    /// do the work.
+    /// do the work; the next images are drawn there as well, while a step goes on.
     ///
     /// # Errors
     /// No readable images; a loss or gradient that is not finite.
     pub fn epoch(&mut self) -> Result<Epoch, TrainError> {
-        let mut order: Vec<usize> = (0..self.examples.len()).collect();
-        order.shuffle(&mut self.rng);
+        let orders = self.orders();
+        let (examples, augment) = (self.examples, self.augment.clone());
         let mut sums = Sums::default();
-        let mut epoch = Epoch::default();
-        for batch in even_chunks(&order, self.plan.batch as usize) {
-            epoch.gradient_norm += self.take_step(batch, &mut sums)?;
-            epoch.steps += 1;
+        let mut under_way = None;
+        ahead(
+            &orders,
+            |(order, _)| examples.draw(order, &augment),
+            |(_, closes_step), drawn| {
+                let drawn = drawn.map_err(|refused| TrainError::Data(refused.to_string()))?;
+                let mut step = under_way.take().unwrap_or_else(|| self.begin());
+                self.accumulate(&mut step, drawn)?;
+                if *closes_step {
+                    self.finish(step, &mut sums)?;
+                } else {
+                    under_way = Some(step);
+                }
+                Ok(())
+            },
+        )?;
+        Ok(sums.means())
+    }
+
+    /// One optimiser step on images that are drawn already, in one forward pass.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite.
+    pub fn step(&mut self, drawn: Batch) -> Result<Epoch, TrainError> {
+        let mut sums = Sums::default();
+        let mut step = self.begin();
+        self.accumulate(&mut step, drawn)?;
+        self.finish(step, &mut sums)?;
+        Ok(sums.means())
+    }
+
+    /// The micro-batches of an epoch, each with whether it is the last of its step.
+    fn orders(&mut self) -> Vec<(Order, bool)> {
+        let mut shuffled: Vec<usize> = (0..self.examples.len()).collect();
+        shuffled.shuffle(&mut self.rng);
+        let mut orders = Vec::new();
+        for (step, batch) in (self.step..).zip(even_chunks(&shuffled, self.plan.batch as usize)) {
+            let mosaic = schedule::mosaic(schedule::progress(&self.plan, step, self.steps));
+            for part in even_chunks(batch, self.plan.micro_batch as usize) {
+                orders.push((Order::new(part, mosaic, &mut self.rng), false));
+            }
+            if let Some((_, closes_step)) = orders.last_mut() {
+                *closes_step = true;
+            }
         }
-        let steps = f64::from(epoch.steps.max(1));
-        epoch.loss = (sums.loss / steps) as f32;
-        epoch.iou = (sums.iou / steps) as f32;
-        epoch.gradient_norm /= steps as f32;
-        epoch.images = sums.images;
-        Ok(epoch)
+        orders
     }
 
     /// The weights after the last step: averaged ones if the plan says so, with the running statistics that belong to them.
@@ -146,72 +183,10 @@ impl<'a> Fit<'a> {
     pub fn steps_taken(&self) -> u32 {
         self.step
     }
-
-    /// One optimiser step on `batch`, forward and backward in micro-batches; returns the gradient's norm.
-    fn take_step(&mut self, batch: &[usize], sums: &mut Sums) -> Result<f32, TrainError> {
-        let architecture = self.architecture;
-        let progress = schedule::progress(&self.plan, self.step, self.steps);
-        let phase = if self.step < self.static_steps { Phase::Static } else { Phase::TaskAligned };
-        let statistics = match self.plan.norm {
-            Norm::Local => Statistics::Batch,
-            Norm::Frozen => Statistics::Fixed,
-        };
-        let freeze = self.plan.freeze;
-        let trains =
-            |index: usize| architecture.roles[index].learns() && trains(freeze, architecture.parts[index]);
-        let weights = Weights::trainable(architecture.layout(), &self.values, &self.device, trains);
-
-        let mut gradients = vec![0.0; self.values.len()];
-        let (mut norm, mut loss, mut iou, mut positives) = (0.0_f32, 0.0_f64, 0.0_f64, 0_usize);
-        for part in even_chunks(batch, self.plan.micro_batch as usize) {
-            let drawn = self.examples.batch(part, &self.augment, schedule::mosaic(progress), &mut self.rng);
-            let mut drawn = drawn.map_err(|refused| TrainError::Data(refused.to_string()))?;
-            let pixels = drawn.take_pixels(&weights.device());
-            let mut outputs = architecture.forward(&weights, pixels, statistics);
-            let used = std::mem::take(&mut outputs.moments);
-            let mut back =
-                loss::backward(architecture, &self.loss, phase, outputs, &drawn).map_err(refused)?;
-            if !back.report.total.is_finite() {
-                return Err(TrainError::Diverged { step: self.step, what: "loss".to_owned() });
-            }
-            weights.add_gradients(&mut back.gradients, &mut gradients);
-            moments::track(architecture.layout(), &mut self.values, used);
-            norm += back.report.target_sum;
-            loss += f64::from(back.report.total) * f64::from(back.norm);
-            iou += f64::from(back.report.mean_iou) * back.report.positives as f64;
-            positives += back.report.positives;
-            sums.images += drawn.len() as u32;
-        }
-        let norm = norm.max(1.0);
-        gradients.iter_mut().for_each(|gradient| *gradient /= norm);
-        sums.loss += loss / f64::from(norm);
-        sums.iou += iou / positives.max(1) as f64;
-
-        // Clipped apart, so that the personal layer cannot slow down what is shared.
-        let gradient_norm = clip(&self.shared, &mut gradients, self.plan.clip_norm);
-        let personal_norm = clip(&self.personal, &mut gradients, self.plan.clip_norm);
-        if !gradient_norm.is_finite() || !personal_norm.is_finite() {
-            return Err(TrainError::Diverged { step: self.step, what: self.first_not_finite(&gradients) });
-        }
-        let rate = schedule::learning_rate(&self.plan, progress);
-        for groups in [&self.shared, &self.personal] {
-            self.optimiser.step(groups, &mut self.values, &gradients, rate);
-        }
-        self.average.update(&self.values);
-        self.step += 1;
-        Ok(gradient_norm)
-    }
-
-    fn first_not_finite(&self, gradients: &[f32]) -> String {
-        let tensors = self.architecture.layout().tensors();
-        let bad =
-            tensors.iter().find(|tensor| gradients[tensor.range()].iter().any(|value| !value.is_finite()));
-        bad.map_or_else(|| "gradient".to_owned(), |tensor| format!("gradient of {}", tensor.spec.name))
-    }
 }
 
 /// Whether a part trains under a policy. The personal layer always does.
-fn trains(freeze: Freeze, part: Part) -> bool {
+pub(crate) fn trains(freeze: Freeze, part: Part) -> bool {
     let first = match freeze {
         Freeze::None => Part::Deep,
         Freeze::Light => Part::Backbone,
@@ -233,10 +208,6 @@ fn groups(architecture: &Architecture, wanted: impl Fn(Part) -> bool) -> Vec<Gro
 pub(crate) fn even_chunks<T>(items: &[T], most: usize) -> impl Iterator<Item = &[T]> {
     let pieces = items.len().div_ceil(most.max(1));
     (0..pieces).map(move |piece| &items[piece * items.len() / pieces..(piece + 1) * items.len() / pieces])
-}
-
-fn refused(error: LossError) -> TrainError {
-    TrainError::Data(error.to_string())
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 //! Tensors exist within a step only; the backend is named in [`device`] alone.
 
 pub mod architecture;
+pub mod budget;
 pub mod calibrate;
 pub mod central;
 pub mod device;
 pub mod evaluate;
 pub mod examples;
+pub mod finite;
 pub mod fit;
 pub mod inference;
 pub mod initial;
@@ -19,6 +21,7 @@ pub mod network;
 pub mod ops;
 pub mod optimiser;
 pub mod predictor;
+mod prefetch;
 pub mod preset;
 pub mod schedule;
 #[cfg(test)]

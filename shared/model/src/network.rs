@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::architecture::{Architecture, BlockIndex, ConvIndex, LinearIndex, NormIndex};
+use crate::finite::{NotFinite, Watch};
 use crate::ops::{self, BatchMoments, BlockArgs, NormArgs, Statistics};
 use crate::weights::Weights;
 
@@ -24,14 +25,35 @@ struct Pass<'a> {
     weights: &'a Weights,
     statistics: Statistics,
     moments: Vec<(NormIndex, BatchMoments)>,
+    watch: Option<Watch<'a>>,
 }
 
 impl Architecture {
     /// Runs the network on normalised pixels, `[N, side, side, 3]`.
     pub fn forward(&self, weights: &Weights, pixels: Tensor<4>, statistics: Statistics) -> Outputs {
-        let mut pass = Pass { weights, statistics, moments: Vec::new() };
-        let tapped = self.backbone(&mut pass, pixels);
-        let levels = self.neck(&mut pass, tapped);
+        self.run(&mut Pass { weights, statistics, moments: Vec::new(), watch: None }, pixels)
+    }
+
+    /// As [`Architecture::forward`], looking at the input and at the results of each operation.
+    ///
+    /// # Errors
+    /// The first layer with a result that is not finite.
+    pub fn forward_checked(
+        &self,
+        weights: &Weights,
+        pixels: Tensor<4>,
+        statistics: Statistics,
+    ) -> Result<Outputs, NotFinite> {
+        let watch = Watch::new(self.layout(), &pixels);
+        let mut pass = Pass { weights, statistics, moments: Vec::new(), watch: Some(watch) };
+        let outputs = self.run(&mut pass, pixels);
+        pass.watch.map_or(Ok(()), Watch::finish)?;
+        Ok(outputs)
+    }
+
+    fn run(&self, pass: &mut Pass<'_>, pixels: Tensor<4>) -> Outputs {
+        let tapped = self.backbone(pass, pixels);
+        let levels = self.neck(pass, tapped);
         let features: Vec<Tensor<4>> = levels
             .into_iter()
             .zip(&self.head.units)
@@ -45,7 +67,7 @@ impl Architecture {
         let class = pass.predict(features.clone(), &self.head.class);
         let boxes = pass.predict(features.clone(), &self.head.boxes);
         let personal = pass.predict(features.detach(), &self.head.personal);
-        Outputs { class, personal, boxes, moments: pass.moments }
+        Outputs { class, personal, boxes, moments: std::mem::take(&mut pass.moments) }
     }
 
     fn backbone(&self, pass: &mut Pass<'_>, pixels: Tensor<4>) -> Vec<Tensor<4>> {
@@ -86,22 +108,26 @@ impl Pass<'_> {
         }
     }
 
-    fn keep(&mut self, at: NormIndex, moments: BatchMoments) {
+    /// Keeps what the norms of an operation were fed, and has its output looked at.
+    fn keep(&mut self, convolutions: &[ConvIndex], moments: Vec<BatchMoments>, output: &Tensor<4>) {
+        if let Some(watch) = &mut self.watch {
+            watch.normalised(convolutions, &moments, output);
+        }
         if self.statistics == Statistics::Batch {
-            self.moments.push((at, moments));
+            self.moments.extend(convolutions.iter().map(|conv| conv.norm).zip(moments));
         }
     }
 
     fn stem(&mut self, x: Tensor<4>, conv: &ConvIndex) -> Tensor<4> {
         let (y, moments) = ops::stem(x, self.weights.get(conv.weight), self.norm(conv.norm), self.statistics);
-        self.keep(conv.norm, moments);
+        self.keep(&[*conv], vec![moments], &y);
         y
     }
 
     fn lateral(&mut self, x: Tensor<4>, conv: &ConvIndex) -> Tensor<4> {
         let (weight, norm) = (self.weights.get(conv.weight), self.norm(conv.norm));
         let (y, moments) = ops::pointwise(x, weight, norm, false, self.statistics);
-        self.keep(conv.norm, moments);
+        self.keep(&[*conv], vec![moments], &y);
         y
     }
 
@@ -115,14 +141,18 @@ impl Pass<'_> {
             residual: block.residual,
         };
         let (y, moments) = ops::block(x, args, self.statistics);
-        let norms = block.expand.into_iter().chain([block.depthwise, block.project]).map(|conv| conv.norm);
-        norms.zip(moments).for_each(|(at, moments)| self.keep(at, moments));
+        let convolutions: Vec<ConvIndex> =
+            block.expand.into_iter().chain([block.depthwise, block.project]).collect();
+        self.keep(&convolutions, moments, &y);
         y
     }
 
     /// `[N, L, 1, channels]` to `[N, L, outputs]`.
-    fn predict(&self, x: Tensor<4>, layer: &LinearIndex) -> Tensor<3> {
+    fn predict(&mut self, x: Tensor<4>, layer: &LinearIndex) -> Tensor<3> {
         let y = ops::predict(x, self.weights.get(layer.weight), self.weights.get(layer.bias));
+        if let Some(watch) = &mut self.watch {
+            watch.plain(layer.weight, &y);
+        }
         let [images, locations, _, outputs] = y.dims();
         y.reshape([images, locations, outputs])
     }

@@ -14,6 +14,7 @@ use protocol::train::{
 use rayon::ThreadPool;
 
 use crate::architecture::Architecture;
+use crate::budget;
 use crate::calibrate::calibrate;
 use crate::device::{Backend, pool};
 use crate::evaluate::{DetectConfig, evaluate};
@@ -36,6 +37,10 @@ pub struct TrainerConfig {
     pub held_out_seed: u64,
     /// Memory for decoded training images, bytes.
     pub cache_bytes: usize,
+    /// Most memory a training step may take, bytes, apart from decoded images; no limit without it.
+    pub memory_bytes: Option<usize>,
+    /// Whether a training looks for the first layer with a value that is not finite.
+    pub check_finite: bool,
     /// Images per forward pass when nothing is trained.
     pub batch: usize,
     /// Resolution of score histograms, the same for all devices of a run.
@@ -53,6 +58,8 @@ impl Default for TrainerConfig {
             held_out_min: 1,
             held_out_seed: 0,
             cache_bytes: 256 << 20,
+            memory_bytes: None,
+            check_finite: false,
             batch: 8,
             histogram: HistogramConfig::default(),
             limits: DecodeLimits::default(),
@@ -131,10 +138,12 @@ impl Trainer for DetectorTrainer {
 
     fn train(&mut self, job: TrainJob) -> Result<TrainOutcome, TrainError> {
         let Prepared { architecture, train, .. } = self.prepared()?;
+        budget::check(architecture, &job.plan, train.len(), self.config.memory_bytes)?;
         let values = join(architecture.layout(), &job.model)?;
         let device = self.config.backend.device();
         self.pool.install(|| {
-            let mut fit = Fit::new(architecture, train, &device, &job.plan, values, job.seed)?;
+            let fit = Fit::new(architecture, train, &device, &job.plan, values, job.seed)?;
+            let mut fit = fit.check_finite(self.config.check_finite);
             let mut loss = 0.0;
             for _ in 0..job.plan.local_epochs {
                 loss = fit.epoch()?.loss;

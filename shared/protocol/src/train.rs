@@ -113,6 +113,28 @@ pub enum TrainError {
         /// `loss`, or the tensor concerned.
         what: String,
     },
+    /// A step takes more memory than the device grants.
+    #[error(
+        "a training step on {images} images at once takes about {needed_mb} MB of memory, and {granted_mb} MB are \
+         granted: {}, or grant more (--memory-mb)", advice(*.fits)
+    )]
+    Memory {
+        /// Images that go through the network at once.
+        images: usize,
+        /// What that takes, MB.
+        needed_mb: u64,
+        /// What the device grants, MB.
+        granted_mb: u64,
+        /// Most images at once that the grant is enough for.
+        fits: usize,
+    },
+}
+
+fn advice(fits: usize) -> String {
+    match fits {
+        0 => "choose a smaller preset or input".to_owned(),
+        fits => format!("lower micro_batch (or batch) to {fits}"),
+    }
 }
 
 /// Learns on one device. Called from a worker thread, one job at a time.

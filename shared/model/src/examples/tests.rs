@@ -3,6 +3,7 @@ use std::sync::Arc;
 use dataset::{Image, ImageSource};
 
 use super::*;
+use crate::device::pool;
 use crate::testing::scenes;
 
 fn rng() -> ChaCha8Rng {
@@ -41,7 +42,7 @@ fn examples(looked_for: &[&[u32]], classes: &[&str]) -> Examples {
 #[test]
 fn labels_arrive_in_the_classes_of_the_run_and_pixels_of_the_input() {
     let examples = examples(&[&[0, 1]], &["bird", "dog"]);
-    let batch = examples.batch(&[0], &AugmentSpec::none(), false, &mut rng()).unwrap();
+    let batch = examples.plain(&[0]).unwrap();
     // The dog is class 1 here; nobody looks for cats in this run, nor for birds in this image.
     let [targets] = &batch.targets[..] else { panic!("one image") };
     assert_eq!(targets.boxes, [TargetBox { bbox: BBox::new(40.0, 24.0, 56.0, 40.0), class: 1 }]);
@@ -75,11 +76,12 @@ fn unlabelled_images_teach_nothing() {
 fn a_mosaic_teaches_what_all_its_images_agree_on() {
     let examples = examples(&[&[0, 1], &[1]], &["cat", "dog"]);
     let spec = AugmentSpec { mosaic: 1.0, ..AugmentSpec::default() };
+    let draw = |mosaic| examples.draw(&Order::new(&[0; 16], mosaic, &mut rng()), &spec).unwrap();
     // Enough draws that every mosaic has at least one image of each kind somewhere.
-    let batch = examples.batch(&[0; 16], &spec, true, &mut rng()).unwrap();
+    let batch = draw(true);
     assert!(batch.masks.contains(&vec![false, true]));
     assert!(batch.masks.iter().all(|mask| mask[1]));
-    let single = examples.batch(&[0; 16], &spec, false, &mut rng()).unwrap();
+    let single = draw(false);
     assert!(single.masks.iter().all(|mask| mask == &[true, true]));
 }
 
@@ -89,10 +91,22 @@ fn unreadable_images_are_left_out_until_none_is_left() {
     dataset.samples[0].image = ImageSource::File("absent.jpg".into());
     let classes = dataset.classes.clone();
     let examples = Examples::new(dataset, &classes, 32, 1 << 20, DecodeLimits::default());
-    let none = AugmentSpec::none();
-    let batch = examples.batch(&[0, 1, 2], &none, false, &mut rng()).unwrap();
+    let batch = examples.plain(&[0, 1, 2]).unwrap();
     assert_eq!((batch.len(), &batch.examples[..]), (2, &[1, 2][..]));
-    let alone = examples.batch(&[1], &none, false, &mut rng()).unwrap();
+    let alone = examples.plain(&[1]).unwrap();
     assert_eq!(batch.pixels[..32 * 32 * 3], alone.pixels, "the gap is closed");
-    assert!(examples.batch(&[0], &none, false, &mut rng()).is_err());
+    assert!(examples.plain(&[0]).is_err());
+}
+
+/// What an image looks like hangs on its place in the order alone.
+#[test]
+fn the_number_of_threads_changes_no_pixel() {
+    let dataset = scenes(6);
+    let classes = dataset.classes.clone();
+    let examples = Examples::new(dataset, &classes, 32, 1 << 20, DecodeLimits::default());
+    let order = Order::new(&[3, 1, 4, 1, 5], true, &mut rng());
+    let spec = AugmentSpec { mosaic: 0.5, ..AugmentSpec::default() };
+    let draw = |threads| pool(threads).unwrap().install(|| examples.draw(&order, &spec)).unwrap();
+    let (one, three) = (draw(1), draw(3));
+    assert_eq!((&one.pixels, &one.targets, &one.masks), (&three.pixels, &three.targets, &three.masks));
 }

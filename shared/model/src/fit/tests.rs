@@ -1,4 +1,4 @@
-use protocol::plan::Optimiser as Rule;
+use protocol::plan::{Norm, Optimiser as Rule};
 
 use super::*;
 use crate::initial::initial;

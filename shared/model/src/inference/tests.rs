@@ -4,10 +4,7 @@ use crate::evaluate::{DetectConfig, detect};
 use crate::initial::initial;
 use crate::preset::PRESETS;
 use crate::testing::small;
-use dataset::augment::AugmentSpec;
 use detection::{DecodeConfig, Detection, NmsConfig};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 #[test]
 fn every_preset_answers_and_detects_as_its_training_graph_does() {
@@ -22,8 +19,7 @@ fn every_preset_answers_and_detects_as_its_training_graph_does() {
             weights.iter_mut().for_each(|weight| *weight *= factor);
         }
         calibrate(&architecture, &examples, &device, &mut values, 4, 1).unwrap();
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let pixels = examples.batch(&[0, 1, 2, 3], &AugmentSpec::none(), false, &mut rng).unwrap().pixels;
+        let pixels = examples.plain(&[0, 1, 2, 3]).unwrap().pixels;
         let plan = Inference::new(&architecture, &values, &device).unwrap();
         assert!(matches!(plan.0, Path::Plan(_)), "{}", entry.name);
         let graph = Inference::graph(&architecture, &values, &device);

@@ -83,6 +83,10 @@ fn what_does_not_fit_is_an_error() {
     let unknown = ModelSpec { preset: "toy".to_owned(), classes: spec.classes.clone() };
     assert!(matches!(trainer.prepare(&unknown), Err(TrainError::Model(_))));
     trainer.prepare(&spec).unwrap();
+    let little = TrainerConfig { memory_bytes: Some(1 << 20), ..trainer.config.clone() };
+    let mut modest = DetectorTrainer::new(&scenes(4), little).unwrap();
+    modest.prepare(&spec).unwrap();
+    assert!(matches!(modest.train(job(&model)), Err(TrainError::Memory { images: 3, granted_mb: 1, .. })));
     let mut short = model;
     short.personal.pop();
     let refused = trainer.train(job(&short)).unwrap_err();
