@@ -8,7 +8,9 @@
 use kernels::block::{self, Block, Layer, LayerGradients, Weights};
 use kernels::pointwise::{self, Pointwise};
 use kernels::stem::{self, Stem};
-use kernels::{EPSILON, InferencePlan, Isa, Map, Norm, NormGradients, PlanBuilder, Statistics, Wanted};
+use kernels::{
+    Activation, EPSILON, InferencePlan, Isa, Map, Norm, NormGradients, PlanBuilder, Statistics, Wanted,
+};
 use std::time::{Duration, Instant};
 
 /// (expansion, channels at width 1, repeats, stride of the first): MobileNetV2, table 2.
@@ -103,9 +105,12 @@ impl Unit {
         Block {
             expand: self.expand.as_ref().map(|e| e.layer(live)),
             depthwise: self.depthwise.layer(live),
+            squeeze: None,
             project: self.project.layer(live),
+            kernel: 3,
             stride: self.stride,
-            activate_output: false,
+            activation: Activation::Relu6,
+            output_activation: Activation::None,
             residual: self.residual,
         }
     }
@@ -152,7 +157,11 @@ impl Network {
     /// One step; the loss is the mean of the output.
     fn step(&mut self, map: Map, image: &[f32], live: bool) {
         let wanted = Wanted { affine: live, ..Wanted::ALL };
-        let op = Stem { weight: &self.stem.weight, norm: self.stem.norm.norm(live) };
+        let op = Stem {
+            weight: &self.stem.weight,
+            norm: self.stem.norm.norm(live),
+            activation: Activation::Relu6,
+        };
         let stem_run = stem::forward(map, image, &op, true).expect("shapes agree");
         let mut at = map.strided(2);
         let mut maps = vec![];
@@ -167,7 +176,11 @@ impl Network {
             at = at.strided(unit.stride);
         }
         let x = inputs.pop().expect("the last block's");
-        let op = Pointwise { weight: &self.last.weight, norm: self.last.norm.norm(live), activate: true };
+        let op = Pointwise {
+            weight: &self.last.weight,
+            norm: self.last.norm.norm(live),
+            activation: Activation::Relu6,
+        };
         let run = pointwise::forward(at, &x, &op, true).expect("shapes agree");
         let gradient = vec![1.0 / run.output.len() as f32; run.output.len()];
         let last_saved = run.saved.expect("saved");
@@ -183,6 +196,7 @@ impl Network {
             let weights = Weights {
                 expand: unit.expand.as_ref().map(|e| &e.weight[..]),
                 depthwise: &unit.depthwise.weight,
+                squeeze: None,
                 project: &unit.project.weight,
             };
             let back = block::backward(&saved, &x, &weights, &gradient, wanted).expect("shapes agree");
@@ -201,12 +215,20 @@ impl Network {
 
     fn plan(&self) -> InferencePlan {
         let mut b = PlanBuilder::new(3).expect("three channels");
-        let op = Stem { weight: &self.stem.weight, norm: self.stem.norm.norm(false) };
+        let op = Stem {
+            weight: &self.stem.weight,
+            norm: self.stem.norm.norm(false),
+            activation: Activation::Relu6,
+        };
         let mut x = b.stem(b.input(), &op).expect("shapes agree");
         for unit in &self.units {
             x = b.block(x, &unit.block(false), None).expect("shapes agree");
         }
-        let op = Pointwise { weight: &self.last.weight, norm: self.last.norm.norm(false), activate: true };
+        let op = Pointwise {
+            weight: &self.last.weight,
+            norm: self.last.norm.norm(false),
+            activation: Activation::Relu6,
+        };
         let x = b.pointwise(x, &op).expect("shapes agree");
         b.finish(&[x])
     }

@@ -1,14 +1,15 @@
-//! Depthwise 3x3 convolutions, stride 1 or 2, padding 1.
+//! Depthwise convolutions, 3x3 or 5x5, stride 1 or 2, padded so that stride 1 keeps the size.
 //!
-//! A ring of three rows holds what the taps need, normalised once on the way in, one zero pixel left and right of
-//! each row; rows outside the map are one shared row of zeros. So no pixel is an edge case, which is where planes of
-//! three or seven pixels lose elsewhere. Channels are innermost: every tap is a vector operation.
+//! A ring of as many rows as the kernel has holds what the taps need, normalised once on the way in, zero pixels left
+//! and right of each row; rows outside the map are one shared row of zeros. So no pixel is an edge case, which is where
+//! planes of three or seven pixels lose elsewhere. Channels are innermost: every tap is a vector operation.
 
 pub(crate) mod backward;
 pub(crate) mod forward;
 
 use crate::buffer::Buffer;
-use crate::simd::padded;
+use crate::error::Error;
+use crate::simd::{Simd, padded};
 
 /// Sizes of a depthwise convolution.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,18 @@ pub(crate) struct Geometry {
     pub(crate) height: usize,
     pub(crate) width: usize,
     pub(crate) channels: usize,
+    /// Of the kernel, both sides.
+    pub(crate) side: usize,
     pub(crate) stride: usize,
+}
+
+/// Checks that there is code for a kernel of `side` and a `stride`.
+pub(crate) fn check_form(side: usize, stride: usize) -> Result<(), Error> {
+    match (side, stride) {
+        (3 | 5, 1 | 2) => Ok(()),
+        (3 | 5, found) => Err(Error::Stride { found }),
+        (found, _) => Err(Error::Kernel { found }),
+    }
 }
 
 impl Geometry {
@@ -39,48 +51,60 @@ impl Geometry {
         self.batch * self.out_height() * self.out_width()
     }
 
-    /// Values of one ring row for a map of `width` pixels: a zero pixel left, two right (a group of four input
-    /// pixels at stride 2 looks one further).
+    /// Values of one ring row for a map of `width` pixels: half a kernel of zero pixels left, and right one more than
+    /// that (a group of four input pixels at stride 2 looks one further).
     fn ring_row(&self, width: usize) -> usize {
-        (width + 3) * padded(self.channels)
+        (width + self.side) * padded(self.channels)
     }
 }
 
-/// `[3, 3, channels]` with channels padded by zeros.
-pub(crate) fn pad_kernel(kernel: &[f32], channels: usize) -> Buffer {
-    assert_eq!(kernel.len(), 9 * channels, "a 3x3 kernel per channel");
+/// Whether a loop over groups of pixels has a version for every rest and for the channels' edge. Worth it for 9 taps; 25
+/// make each version long to compile, and what it would save small beside them.
+pub(crate) const fn every_rest(side: usize) -> bool {
+    side == 3
+}
+
+/// Whether pixels come in groups of four, not two.
+pub(crate) const fn fours<S: Simd>(side: usize) -> bool {
+    side == 3 || S::LONG_BODIES
+}
+
+/// `[side, side, channels]` with channels padded by zeros.
+pub(crate) fn pad_kernel(kernel: &[f32], side: usize, channels: usize) -> Buffer {
+    assert_eq!(kernel.len(), side * side * channels, "a square kernel per channel");
     let width = padded(channels);
-    let mut out = Buffer::zeroed(9 * width);
+    let mut out = Buffer::zeroed(side * side * width);
     for (to, from) in out.chunks_exact_mut(width).zip(kernel.chunks_exact(channels)) {
         to[..channels].copy_from_slice(from);
     }
     out
 }
 
-/// Zeroes what fills never write: the pixels left and right of three rows of `width`, and the fourth row whole.
+/// Zeroes what fills never write: the pixels left and right of `K` rows of `width`, and the row after them whole.
 ///
 /// # Safety
-/// `ring` holds four rows of `ring_row` values.
+/// `ring` holds `K + 1` rows of `ring_row` values.
 #[inline(always)]
-unsafe fn clear_ring(ring: *mut f32, ring_row: usize, width: usize, channels: usize) {
+unsafe fn clear_ring<const K: usize>(ring: *mut f32, ring_row: usize, width: usize, channels: usize) {
     let pixel = padded(channels);
-    // SAFETY: inside the four rows.
+    let (left, filled) = (K / 2 * pixel, (K / 2 + width) * pixel);
+    // SAFETY: inside the rows.
     unsafe {
-        for slot in 0..3 {
+        for slot in 0..K {
             let row = ring.add(slot * ring_row);
-            row.write_bytes(0, pixel);
-            row.add((width + 1) * pixel).write_bytes(0, ring_row - (width + 1) * pixel);
+            row.write_bytes(0, left);
+            row.add(filled).write_bytes(0, ring_row - filled);
         }
-        ring.add(3 * ring_row).write_bytes(0, ring_row);
+        ring.add(K * ring_row).write_bytes(0, ring_row);
     }
 }
 
-/// Which rows a ring's three slots hold.
-struct Tags([usize; 3]);
+/// Which rows a ring's slots hold.
+struct Tags<const K: usize>([usize; K]);
 
-impl Tags {
+impl<const K: usize> Tags<K> {
     fn new() -> Self {
-        Self([usize::MAX; 3])
+        Self([usize::MAX; K])
     }
 
     /// Notes that `row` goes to `slot`; true if it was not there before.

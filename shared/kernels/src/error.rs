@@ -27,6 +27,12 @@ pub enum Error {
         /// The stride given.
         found: usize,
     },
+    /// A depthwise kernel of a side other than 3 or 5.
+    #[error("depthwise kernel of {found} x {found}, expected 3 x 3 or 5 x 5")]
+    Kernel {
+        /// The side given.
+        found: usize,
+    },
     /// A residual around a block that changes the shape.
     #[error(
         "a residual needs stride 1 and equal channels, found stride {stride} and {inputs} to {outputs} channels"

@@ -1,7 +1,7 @@
 //! Native CPU kernels for training and running a MobileNet detector: slices in, vectors out.
 //!
 //! All tensors are `f32`, NHWC, row by row: `[batch, height, width, channels]`. 1x1 weights are
-//! `[outputs, inputs]`, depthwise kernels `[3, 3, channels]`, the stem's kernel `[3, 3, inputs, outputs]`. Any
+//! `[outputs, inputs]`, depthwise kernels `[side, side, channels]`, the stem's kernel `[3, 3, inputs, outputs]`. Any
 //! channel count and any size from 1x1 works; multiples of 16 channels are fastest.
 //!
 //! One op is one block of the network, because the speed comes from what passes between its convolutions: only raw
@@ -20,6 +20,7 @@
     reason = "vector intrinsics and disjoint writes from several threads; the only crate that may"
 )]
 
+mod activation;
 pub mod block;
 mod buffer;
 mod denormal;
@@ -32,6 +33,7 @@ pub mod pointwise;
 pub mod predict;
 mod rows;
 mod simd;
+pub mod squeeze;
 pub mod stem;
 mod sums;
 #[cfg(test)]
@@ -39,6 +41,7 @@ mod tests;
 mod threads;
 pub mod upsample;
 
+pub use activation::Activation;
 pub use buffer::release_memory;
 pub use error::Error;
 pub use norm::{EPSILON, Moments, Norm, NormGradients, Statistics};
@@ -64,7 +67,7 @@ impl Map {
         self.batch * self.height * self.width
     }
 
-    /// The map after a 3x3 convolution of `stride` with padding 1.
+    /// The map after a convolution of `stride`, padded so that stride 1 keeps the size.
     pub fn strided(self, stride: usize) -> Self {
         Self { height: self.height.div_ceil(stride), width: self.width.div_ceil(stride), ..self }
     }

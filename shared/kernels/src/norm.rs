@@ -9,11 +9,14 @@ mod passes;
 
 pub(crate) use passes::{apply, gradient_sums};
 
+use crate::activation::Activation;
 use crate::buffer::Buffer;
 use crate::error::{Error, check_len};
-use crate::rows::source::PullbackView;
+use crate::gemm::epilogue::Gate;
+use crate::rows::gradient::PullbackView;
+use crate::rows::pending::Pending;
 use crate::simd::padded;
-use crate::sums::Sums;
+use crate::sums::{Slot, Sums};
 
 /// Where a batch norm takes its mean and variance from.
 #[derive(Clone, Copy, Debug)]
@@ -80,17 +83,9 @@ impl Norm<'_> {
     }
 
     /// The pending map, from the sums of a pass over `rows` rows when statistics are live.
-    pub(crate) fn map(&self, sums: Option<&Sums>, rows: usize) -> NormMap {
+    pub(crate) fn map(&self, activation: Activation, sums: Option<&Sums>, rows: usize) -> NormMap {
         let channels = self.gamma.len();
-        let mut map = NormMap {
-            scale: Buffer::zeroed(padded(channels)),
-            offset: Buffer::zeroed(padded(channels)),
-            mean: Buffer::zeroed(padded(channels)),
-            inverse: Buffer::zeroed(padded(channels)),
-            moments: None,
-            rows,
-            channels,
-        };
+        let mut map = NormMap::zero(activation, rows, channels);
         let moments = match (self.statistics, sums) {
             (Statistics::Batch, Some(sums)) => Some(moments(sums, rows, channels)),
             _ => None,
@@ -120,9 +115,10 @@ fn moments(sums: &Sums, rows: usize, channels: usize) -> Moments {
     Moments { mean: mean.iter().map(|m| *m as f32).collect(), var }
 }
 
-/// The pending map of a raw convolution output, coefficients padded with zeros.
+/// The pending map of a raw convolution output, `activation(scale * raw + offset)`; coefficients are padded with zeros.
 #[derive(Debug)]
 pub(crate) struct NormMap {
+    pub(crate) activation: Activation,
     pub(crate) scale: Buffer,
     pub(crate) offset: Buffer,
     pub(crate) mean: Buffer,
@@ -134,6 +130,50 @@ pub(crate) struct NormMap {
 }
 
 impl NormMap {
+    fn zero(activation: Activation, rows: usize, channels: usize) -> Self {
+        let zeros = || Buffer::zeroed(padded(channels));
+        Self {
+            activation,
+            scale: zeros(),
+            offset: zeros(),
+            mean: zeros(),
+            inverse: zeros(),
+            moments: None,
+            rows,
+            channels,
+        }
+    }
+
+    /// The map of finished values: nothing is pending.
+    pub(crate) fn identity(rows: usize, channels: usize) -> Self {
+        let mut map = Self::zero(Activation::None, rows, channels);
+        map.scale[..channels].fill(1.0);
+        map
+    }
+
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// `raw` behind this map.
+    pub(crate) fn pending<'a>(&'a self, raw: &'a [f32]) -> Pending<'a> {
+        let (scale, offset) = (&self.scale[..], &self.offset[..]);
+        Pending { raw, scale, offset, activation: self.activation, factors: None }
+    }
+
+    /// The activation's gate, for gradients whose raw values lie at `raw`.
+    #[inline(always)]
+    pub(crate) fn gate(&self, raw: *const f32, sums: Option<Slot>) -> Gate {
+        Gate {
+            raw,
+            scale: self.scale.as_ptr(),
+            offset: self.offset.as_ptr(),
+            mean: self.mean.as_ptr(),
+            activation: self.activation,
+            sums,
+        }
+    }
+
     /// Whether the statistics are those of the batch.
     pub(crate) fn live(&self) -> bool {
         self.moments.is_some()
@@ -176,14 +216,9 @@ pub(crate) struct Pullback {
 }
 
 impl Pullback {
-    /// As a pass reads it: `raw` is `y`, `gate` the map of an activation between `y` and `g`.
+    /// As a pass reads it: `raw` is `y`, `gate` its map if the activation lies between `y` and `g`.
     pub(crate) fn view<'a>(&'a self, raw: &'a [f32], gate: Option<&'a NormMap>) -> PullbackView<'a> {
-        PullbackView {
-            raw,
-            slope: &self.slope,
-            curve: &self.curve,
-            level: &self.level,
-            gate: gate.map(|map| (&map.scale[..], &map.offset[..])),
-        }
+        let gate = gate.filter(|map| map.activation != Activation::None);
+        PullbackView { raw, slope: &self.slope, curve: &self.curve, level: &self.level, gate }
     }
 }

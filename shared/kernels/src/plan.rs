@@ -6,6 +6,7 @@
 
 pub(crate) mod fused;
 
+use crate::activation::Activation;
 use crate::block::Block;
 use crate::buffer::Buffer;
 use crate::error::{Error, check_dim, check_len};
@@ -76,7 +77,7 @@ struct Dense {
     panels: Panels<'static>,
     /// Padded.
     offset: Buffer,
-    activate: bool,
+    activation: Activation,
 }
 
 /// A batch norm as scale and offset per channel.
@@ -103,7 +104,7 @@ fn fold_pointwise(
     weight: &[f32],
     norm: &Norm<'_>,
     inputs: usize,
-    activate: bool,
+    activation: Activation,
     op: &'static str,
 ) -> Result<Dense, Error> {
     let outputs = norm.gamma.len();
@@ -112,7 +113,7 @@ fn fold_pointwise(
     let (scale, offset) = fold(norm, op)?;
     let rows = weight.chunks_exact(inputs).zip(&scale);
     let scaled: Vec<f32> = rows.flat_map(|(row, scale)| row.iter().map(move |w| w * scale)).collect();
-    Ok(Dense { panels: Panels::transposed(&scaled, inputs, outputs), offset: pad(&offset), activate })
+    Ok(Dense { panels: Panels::transposed(&scaled, inputs, outputs), offset: pad(&offset), activation })
 }
 
 impl PlanBuilder {
@@ -152,7 +153,7 @@ impl PlanBuilder {
             (0..outputs).flat_map(|o| scaled.iter().skip(o).step_by(outputs).copied()).collect()
         };
         let panels = Panels::transposed(&transposed, inputs, outputs);
-        let dense = Dense { panels, offset: pad(&offset), activate: true };
+        let dense = Dense { panels, offset: pad(&offset), activation: op.activation };
         Ok(self.push(Op::Stem { x, dense }, outputs))
     }
 
@@ -162,7 +163,7 @@ impl PlanBuilder {
     /// Lengths that disagree, statistics of a batch.
     pub fn pointwise(&mut self, x: Node, op: &Pointwise<'_>) -> Result<Node, Error> {
         let inputs = self.channels[x.0];
-        let dense = fold_pointwise(op.weight, &op.norm, inputs, op.activate, "pointwise weight")?;
+        let dense = fold_pointwise(op.weight, &op.norm, inputs, op.activation, "pointwise weight")?;
         Ok(self.push(Op::Dense { x, dense }, op.norm.gamma.len()))
     }
 
@@ -174,8 +175,7 @@ impl PlanBuilder {
         let (inputs, outputs) = (self.channels[x.0], bias.len());
         check_dim("predict weight", "outputs", outputs)?;
         check_len("predict weight", weight, inputs * outputs)?;
-        let panels = Panels::transposed(weight, inputs, outputs);
-        let dense = Dense { panels, offset: pad(bias), activate: false };
+        let dense = Dense::linear(weight, bias, Activation::None);
         Ok(self.push(Op::Dense { x, dense }, outputs))
     }
 
@@ -251,9 +251,15 @@ impl Op {
 }
 
 impl Dense {
-    fn run(&self, source: Source<'_>, rows: usize, out: Output<'_>) {
-        let finish =
-            Finish::Affine { scale: None, offset: &self.offset, activate: self.activate, residual: None };
+    /// `weight` `[outputs, inputs]` with a bias of at least one output.
+    fn linear(weight: &[f32], bias: &[f32], activation: Activation) -> Self {
+        let (inputs, outputs) = (weight.len() / bias.len(), bias.len());
+        Self { panels: Panels::transposed(weight, inputs, outputs), offset: pad(bias), activation }
+    }
+
+    fn run(&self, source: Source<'_>, rows: usize, residual: Option<&[f32]>, out: Output<'_>) {
+        let activation = self.activation;
+        let finish = Finish::Affine { scale: None, offset: &self.offset, activation, residual };
         product(source, rows, &self.panels, finish, false, out);
     }
 }
@@ -298,14 +304,14 @@ impl InferencePlan {
                     to.check("stem output", channels)?;
                     let mut out = Buffer::take(to.pixels() * channels);
                     let patches = Source::Patches(Patches::new(from, x));
-                    dense.run(patches, to.pixels(), Output::new(&mut out));
+                    dense.run(patches, to.pixels(), None, Output::new(&mut out));
                     (to, out)
                 }
                 Op::Dense { x, dense } => {
                     let (map, x) = get(*x);
                     map.check("pointwise output", channels)?;
                     let mut out = Buffer::take(map.pixels() * channels);
-                    dense.run(Source::Plain(x), map.pixels(), Output::new(&mut out));
+                    dense.run(Source::Plain(x), map.pixels(), None, Output::new(&mut out));
                     (map, out)
                 }
                 Op::Absorbed => {

@@ -1,12 +1,14 @@
-//! 1x1 convolution, batch norm, optional ReLU6.
+//! 1x1 convolution, batch norm, activation.
 
+use crate::activation::Activation;
 use crate::buffer::{Buffer, Fresh};
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::{Moments, Norm, NormGradients, NormMap, apply, gradient_sums};
 use crate::rows::backward::{InputGradient, product_gradients};
 use crate::rows::forward::{Finish, product};
-use crate::rows::source::{GradientSource, Source};
+use crate::rows::gradient::GradientSource;
+use crate::rows::source::Source;
 use crate::threads::Output;
 use crate::{Map, Wanted};
 
@@ -17,8 +19,8 @@ pub struct Pointwise<'a> {
     pub weight: &'a [f32],
     /// Over the outputs.
     pub norm: Norm<'a>,
-    /// ReLU6 after the norm.
-    pub activate: bool,
+    /// After the norm.
+    pub activation: Activation,
 }
 
 /// What [`forward`] returns.
@@ -39,7 +41,6 @@ pub struct Saved {
     inputs: usize,
     raw: Buffer,
     map: NormMap,
-    activate: bool,
 }
 
 /// What [`backward`] returns; a gradient is there if it was wanted.
@@ -53,7 +54,7 @@ pub struct Gradients {
     pub norm: Option<NormGradients>,
 }
 
-/// `act(norm(weight * x))` per pixel of `x`, `[batch, height, width, inputs]`. Nothing is kept unless `save`.
+/// `activation(norm(weight * x))` per pixel of `x`, `[batch, height, width, inputs]`. Nothing is kept unless `save`.
 ///
 /// # Errors
 /// When lengths disagree or a dimension is zero.
@@ -71,11 +72,11 @@ pub fn forward(map: Map, x: &[f32], op: &Pointwise<'_>, save: bool) -> Result<Fo
     let panels = Panels::transposed(op.weight, inputs, outputs);
     let mut output = Fresh::new(rows * outputs);
     if !op.norm.live() && !save {
-        let map = op.norm.map(None, rows);
+        let map = op.norm.map(op.activation, None, rows);
         let finish = Finish::Affine {
             scale: Some(&map.scale),
             offset: &map.offset,
-            activate: op.activate,
+            activation: op.activation,
             residual: None,
         };
         product(Source::Plain(x), rows, &panels, finish, false, output.output());
@@ -85,12 +86,12 @@ pub fn forward(map: Map, x: &[f32], op: &Pointwise<'_>, save: bool) -> Result<Fo
     }
     let mut raw = Buffer::take(rows * outputs);
     let sums = product(Source::Plain(x), rows, &panels, Finish::Raw, op.norm.live(), Output::new(&mut raw));
-    let map = op.norm.map(sums.as_ref(), rows);
-    apply(&raw, &map, op.activate, None, output.output());
+    let map = op.norm.map(op.activation, sums.as_ref(), rows);
+    apply(&raw, &map, None, output.output());
     // SAFETY: the pass wrote every value.
     let output = unsafe { output.finish() };
     let moments = map.moments.clone();
-    let saved = save.then(|| Saved { rows, inputs, raw, map, activate: op.activate });
+    let saved = save.then(|| Saved { rows, inputs, raw, map });
     Ok(Forward { output, moments, saved })
 }
 
@@ -112,16 +113,12 @@ pub fn backward(
     check_len("pointwise output gradient", gradient, rows * outputs)?;
 
     let needs_sums = saved.map.live() || wanted.affine;
-    let sums =
-        needs_sums.then(|| gradient_sums(gradient, outputs, Some((&saved.raw, &saved.map)), saved.activate));
+    let sums = needs_sums.then(|| gradient_sums(gradient, outputs, Some((&saved.raw, &saved.map))));
     let (pullback, norm) = saved.map.pullback(sums.as_ref(), wanted.affine);
     if !wanted.input && !wanted.weights {
         return Ok(Gradients { input: None, weight: None, norm });
     }
-    let source = GradientSource {
-        gradient,
-        pullback: Some(pullback.view(&saved.raw, saved.activate.then_some(&saved.map))),
-    };
+    let source = GradientSource { gradient, pullback: Some(pullback.view(&saved.raw, Some(&saved.map))) };
     let panels = wanted.input.then(|| Panels::rows(weight, outputs, inputs));
     let mut input = wanted.input.then(|| Fresh::new(rows * inputs));
     let input_gradient = match (&panels, &mut input) {

@@ -1,12 +1,14 @@
 //! 1x1 convolution with a bias and nothing after it: the last layer of a head.
 
+use crate::activation::Activation;
 use crate::buffer::Fresh;
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::gradient_sums;
 use crate::rows::backward::{InputGradient, product_gradients};
 use crate::rows::forward::{Finish, product};
-use crate::rows::source::{GradientSource, Source};
+use crate::rows::gradient::GradientSource;
+use crate::rows::source::Source;
 use crate::simd::padded;
 use crate::{Map, Wanted};
 
@@ -44,7 +46,8 @@ pub fn forward(map: Map, x: &[f32], weight: &[f32], bias: &[f32]) -> Result<Vec<
     let mut offset = vec![0.0; padded(outputs)];
     offset[..outputs].copy_from_slice(bias);
     let mut output = Fresh::new(rows * outputs);
-    let finish = Finish::Affine { scale: None, offset: &offset, activate: false, residual: None };
+    let finish =
+        Finish::Affine { scale: None, offset: &offset, activation: Activation::None, residual: None };
     product(Source::Plain(x), rows, &panels, finish, false, output.output());
     // SAFETY: the pass wrote every value.
     Ok(unsafe { output.finish() })
@@ -67,7 +70,7 @@ pub fn backward(
     let (rows, inputs) = sizes(map, x, weight, outputs)?;
     check_len("predict output gradient", gradient, rows * outputs)?;
     let bias = wanted.affine.then(|| {
-        let sums = gradient_sums(gradient, outputs, None, false);
+        let sums = gradient_sums(gradient, outputs, None);
         sums.total(0, outputs).into_iter().map(|v| v as f32).collect()
     });
     if !wanted.input && !wanted.weights {

@@ -5,6 +5,8 @@
 
 pub(crate) mod backward;
 pub(crate) mod forward;
+pub(crate) mod gradient;
+pub(crate) mod pending;
 pub(crate) mod source;
 
 use crate::gemm::TILE_ROWS_MAX;

@@ -43,6 +43,8 @@ pub(crate) trait Simd: Copy + 'static {
     const LANES: usize;
     /// Registers there are.
     const REGISTERS: usize;
+    /// Whether long loop bodies are worth compiling.
+    const LONG_BODIES: bool = true;
     unsafe fn zero() -> Self::V;
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
@@ -53,12 +55,40 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn store_part(to: *mut f32, value: Self::V, count: usize);
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `min(max(value, 0), 6)`; NaN stays NaN.
-    unsafe fn relu6(value: Self::V) -> Self::V;
-    /// `gradient` where `0 < value < 6`, else zero: the derivative of [`Simd::relu6`].
-    unsafe fn gate6(value: Self::V, gradient: Self::V) -> Self::V;
+    /// `min(max(value, low), high)`; NaN stays NaN.
+    unsafe fn clamp(value: Self::V, low: Self::V, high: Self::V) -> Self::V;
+    /// `gradient` where `low < value < high`, else zero: what [`Simd::clamp`] lets through.
+    unsafe fn gate(value: Self::V, low: Self::V, high: Self::V, gradient: Self::V) -> Self::V;
+    /// Hard-swish: `value` times [`swish_factor`].
+    #[inline(always)]
+    unsafe fn swish(value: Self::V) -> Self::V {
+        // SAFETY: forwarded.
+        unsafe { Self::mul(value, swish_factor::<Self>(value)) }
+    }
+    /// `gradient` times the derivative of [`Simd::swish`] at `value`: the factor, and where that is not clamped also
+    /// `value` times its slope.
+    #[inline(always)]
+    unsafe fn swish_gate(value: Self::V, gradient: Self::V) -> Self::V {
+        // SAFETY: forwarded.
+        unsafe {
+            let part = Self::mul(gradient, Self::splat(1.0 / 6.0));
+            let slope = Self::gate(value, Self::splat(-3.0), Self::splat(3.0), part);
+            Self::fma(slope, value, Self::mul(gradient, swish_factor::<Self>(value)))
+        }
+    }
+}
+
+/// `clamp(value / 6 + 1 / 2, 0, 1)`.
+///
+/// # Safety
+/// As for [`Simd`].
+#[inline(always)]
+unsafe fn swish_factor<S: Simd>(value: S::V) -> S::V {
+    // SAFETY: forwarded.
+    unsafe { S::clamp(S::fma(value, S::splat(1.0 / 6.0), S::splat(0.5)), S::zero(), S::splat(1.0)) }
 }
 
 /// [`Simd::load`], or [`Simd::load_part`] of `count` values when `EDGE` and the vector is not whole.

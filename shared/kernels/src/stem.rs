@@ -1,13 +1,15 @@
-//! The first layer: 3x3 convolution of an image with stride 2 and padding 1, batch norm, ReLU6. The image gets no
+//! The first layer: 3x3 convolution of an image with stride 2 and padding 1, batch norm, activation. The image gets no
 //! gradient.
 
+use crate::activation::Activation;
 use crate::buffer::{Buffer, Fresh};
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::{Moments, Norm, NormGradients, NormMap, apply, gradient_sums};
 use crate::rows::backward::product_gradients;
 use crate::rows::forward::{Finish, product};
-use crate::rows::source::{GradientSource, Patches, Source};
+use crate::rows::gradient::GradientSource;
+use crate::rows::source::{Patches, Source};
 use crate::threads::Output;
 use crate::{Map, Wanted};
 
@@ -18,6 +20,8 @@ pub struct Stem<'a> {
     pub weight: &'a [f32],
     /// Over the outputs.
     pub norm: Norm<'a>,
+    /// After the norm.
+    pub activation: Activation,
 }
 
 /// What [`forward`] returns.
@@ -49,7 +53,7 @@ pub struct Gradients {
     pub norm: Option<NormGradients>,
 }
 
-/// `relu6(norm(conv(image)))` for an `image` of `[batch, height, width, inputs]`. Nothing is kept unless `save`.
+/// `activation(norm(conv(image)))` for an `image` of `[batch, height, width, inputs]`. Nothing is kept unless `save`.
 ///
 /// # Errors
 /// When lengths disagree or a dimension is zero.
@@ -69,9 +73,13 @@ pub fn forward(map: Map, image: &[f32], op: &Stem<'_>, save: bool) -> Result<For
     let source = Source::Patches(Patches::new(map, image));
     let mut output = Fresh::new(rows * outputs);
     if !op.norm.live() && !save {
-        let map = op.norm.map(None, rows);
-        let finish =
-            Finish::Affine { scale: Some(&map.scale), offset: &map.offset, activate: true, residual: None };
+        let map = op.norm.map(op.activation, None, rows);
+        let finish = Finish::Affine {
+            scale: Some(&map.scale),
+            offset: &map.offset,
+            activation: op.activation,
+            residual: None,
+        };
         product(source, rows, &panels, finish, false, output.output());
         // SAFETY: the pass wrote every value.
         let output = unsafe { output.finish() };
@@ -79,8 +87,8 @@ pub fn forward(map: Map, image: &[f32], op: &Stem<'_>, save: bool) -> Result<For
     }
     let mut raw = Buffer::take(rows * outputs);
     let sums = product(source, rows, &panels, Finish::Raw, op.norm.live(), Output::new(&mut raw));
-    let norm = op.norm.map(sums.as_ref(), rows);
-    apply(&raw, &norm, true, None, output.output());
+    let norm = op.norm.map(op.activation, sums.as_ref(), rows);
+    apply(&raw, &norm, None, output.output());
     // SAFETY: the pass wrote every value.
     let output = unsafe { output.finish() };
     let moments = norm.moments.clone();
@@ -99,7 +107,7 @@ pub fn backward(saved: &Saved, image: &[f32], gradient: &[f32], wanted: Wanted) 
     check_len("stem input", image, saved.map.pixels() * inputs)?;
     check_len("stem output gradient", gradient, rows * outputs)?;
     let needs_sums = (saved.norm.live() && wanted.weights) || wanted.affine;
-    let sums = needs_sums.then(|| gradient_sums(gradient, outputs, Some((&saved.raw, &saved.norm)), true));
+    let sums = needs_sums.then(|| gradient_sums(gradient, outputs, Some((&saved.raw, &saved.norm))));
     let (pullback, norm) = saved.norm.pullback(sums.as_ref(), wanted.affine);
     let weight = if wanted.weights {
         let source =

@@ -5,7 +5,7 @@ use kernels::block::{Block, Layer};
 use kernels::plan::{InferencePlan, Node, PlanBuilder};
 use kernels::pointwise::Pointwise;
 use kernels::stem::Stem;
-use kernels::{EPSILON, Error, Map, Norm};
+use kernels::{Activation, EPSILON, Error, Map, Norm};
 use protocol::train::TrainError;
 
 use crate::architecture::{Architecture, BlockIndex, ConvIndex, LinearIndex, NormIndex, TensorIndex};
@@ -141,7 +141,7 @@ impl<'a> Planner<'a> {
 
     fn backbone(&mut self) -> Result<Vec<Node>, Error> {
         let ConvIndex { weight, norm } = self.architecture.stem;
-        let stem = Stem { weight: self.tensor(weight), norm: self.norm(norm) };
+        let stem = Stem { weight: self.tensor(weight), norm: self.norm(norm), activation: Activation::Relu6 };
         let mut x = self.builder.stem(self.builder.input(), &stem)?;
         let mut tapped = Vec::new();
         for (block, tap) in &self.architecture.blocks {
@@ -158,7 +158,8 @@ impl<'a> Planner<'a> {
         let mut levels = Vec::with_capacity(tapped.len());
         for (&x, conv) in tapped.iter().zip(&neck.lateral) {
             let Layer { weight, norm } = self.layer(*conv);
-            levels.push(self.builder.pointwise(x, &Pointwise { weight, norm, activate: false })?);
+            levels
+                .push(self.builder.pointwise(x, &Pointwise { weight, norm, activation: Activation::None })?);
         }
         for (at, unit) in neck.top_down.iter().enumerate().rev() {
             let sum = self.builder.upsample_add(levels[at + 1], levels[at])?;
@@ -175,9 +176,12 @@ impl<'a> Planner<'a> {
         let op = Block {
             expand: block.expand.map(|conv| self.layer(conv)),
             depthwise: self.layer(block.depthwise),
+            squeeze: None,
             project: self.layer(block.project),
+            kernel: 3,
             stride: block.stride,
-            activate_output: block.activate_output,
+            activation: Activation::Relu6,
+            output_activation: if block.activate_output { Activation::Relu6 } else { Activation::None },
             residual: block.residual,
         };
         self.builder.block(x, &op, plus)

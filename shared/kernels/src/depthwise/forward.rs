@@ -1,6 +1,6 @@
 //! Depthwise forward, with the statistics of the result or its final form.
 
-use super::{Geometry, Tags, clear_ring, pad_kernel};
+use super::{Geometry, Tags, clear_ring, every_rest, fours, pad_kernel};
 use crate::buffer::Buffer;
 use crate::rows::source::Source;
 use crate::simd::{self, Simd, padded, prefetch};
@@ -16,28 +16,34 @@ pub(crate) fn convolve(
     moments: bool,
     out: Output<'_>,
 ) -> Option<Sums> {
-    let channels = geometry.channels;
-    assert_eq!(out.len(), geometry.out_rows() * channels, "output fits the geometry");
-    match source {
-        Source::Plain(values) => {
-            assert_eq!(values.len(), geometry.rows() * channels, "input fits the geometry")
-        }
-        Source::Normalised { raw, scale, offset } => {
-            assert_eq!(raw.len(), geometry.rows() * channels, "input fits the geometry");
-            assert!(
-                scale.len() == padded(channels) && offset.len() == padded(channels),
-                "padded coefficients"
-            );
-        }
-        Source::Patches(_) => unreachable!("patches feed the stem alone"),
+    match (geometry.side, geometry.stride) {
+        (3, 1) => convolve_form::<3, 1>(geometry, source, kernel, moments, out),
+        (3, 2) => convolve_form::<3, 2>(geometry, source, kernel, moments, out),
+        (5, 1) => convolve_form::<5, 1>(geometry, source, kernel, moments, out),
+        (5, 2) => convolve_form::<5, 2>(geometry, source, kernel, moments, out),
+        (side, stride) => unreachable!("no kernel of {side} with stride {stride}"),
     }
-    let kernel = pad_kernel(kernel, channels);
+}
+
+fn convolve_form<const K: usize, const STRIDE: usize>(
+    geometry: Geometry,
+    source: Source<'_>,
+    kernel: &[f32],
+    moments: bool,
+    out: Output<'_>,
+) -> Option<Sums> {
+    let channels = geometry.channels;
+    assert_eq!((geometry.side, geometry.stride), (K, STRIDE), "the form of the geometry");
+    assert_eq!(out.len(), geometry.out_rows() * channels, "output fits the geometry");
+    assert!(!matches!(source, Source::Patches(_)), "patches feed the stem alone");
+    source.check(geometry.rows(), channels);
+    let kernel = pad_kernel(kernel, K, channels);
     let units = geometry.batch * geometry.out_height();
-    let split = Split::new(units, 1, 9 * geometry.out_width() * channels);
+    let split = Split::new(units, 1, K * K * geometry.out_width() * channels);
     let mut sums = moments.then(|| Sums::new(channels, 2, split.parts()));
     let ring_row = geometry.ring_row(geometry.width);
-    let mut ring = Buffer::take(split.parts() * 4 * ring_row);
-    let pass = Convolve {
+    let mut ring = Buffer::take(split.parts() * (K + 1) * ring_row);
+    let pass = Convolve::<K, STRIDE> {
         geometry,
         source,
         kernel: &kernel,
@@ -51,7 +57,7 @@ pub(crate) fn convolve(
     sums
 }
 
-struct Convolve<'a> {
+struct Convolve<'a, const K: usize, const STRIDE: usize> {
     geometry: Geometry,
     source: Source<'a>,
     kernel: &'a [f32],
@@ -61,20 +67,6 @@ struct Convolve<'a> {
     ring_row: usize,
 }
 
-impl Pass for Convolve<'_> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(&self, part: usize, units: Range<usize>) {
-        // SAFETY: forwarded.
-        unsafe {
-            if self.geometry.stride == 1 {
-                self.rows::<S, 1>(part, units);
-            } else {
-                self.rows::<S, 2>(part, units);
-            }
-        }
-    }
-}
-
 /// Statistics in progress: how many pixels the current block has.
 #[derive(Clone, Copy)]
 struct Block {
@@ -82,51 +74,57 @@ struct Block {
     pixels: usize,
 }
 
-impl Convolve<'_> {
+impl<const K: usize, const STRIDE: usize> Pass for Convolve<'_, K, STRIDE> {
     /// Output rows `units` (over all images).
-    ///
-    /// # Safety
-    /// As for [`Pass::run`].
     #[inline(always)]
-    unsafe fn rows<S: Simd, const STRIDE: usize>(&self, part: usize, units: Range<usize>) {
+    unsafe fn run<S: Simd>(&self, part: usize, units: Range<usize>) {
         let g = &self.geometry;
         let (width, height, channels) = (g.width, g.height, g.channels);
         let (out_height, out_width) = (g.out_height(), g.out_width());
         // SAFETY: `convolve` checked the sizes; ring rows are inside the part's ring, output rows are its own.
         unsafe {
-            let ring = self.ring.at(part * 4 * self.ring_row);
-            clear_ring(ring, self.ring_row, width, channels);
-            let zeros = ring.add(3 * self.ring_row).cast_const();
-            let mut tags = Tags::new();
+            let ring = self.ring.at(part * (K + 1) * self.ring_row);
+            clear_ring::<K>(ring, self.ring_row, width, channels);
+            let zeros = ring.add(K * self.ring_row).cast_const();
+            let mut tags = Tags::<K>::new();
             let mut block = Block { slot: self.sums.map(|sums| sums.part(part)), pixels: 0 };
             for unit in units {
                 let (n, oy) = (unit / out_height, unit % out_height);
-                let mut taps = [zeros; 3];
+                let mut taps = [zeros; K];
                 for (ky, tap) in taps.iter_mut().enumerate() {
                     let iy = oy * STRIDE + ky;
-                    if iy < 1 || iy > height {
+                    if iy < K / 2 || iy >= height + K / 2 {
                         continue;
                     }
-                    let row = n * height + iy - 1;
-                    let slot = (iy - 1) % 3;
+                    let iy = iy - K / 2;
+                    let (row, slot) = (n * height + iy, iy % K);
                     let place = ring.add(slot * self.ring_row);
                     if tags.claim(slot, row) {
                         let from = row * width;
-                        self.source.fill::<S>(from..from + width, channels, place.add(padded(channels)));
+                        self.source.fill::<S>(
+                            from..from + width,
+                            channels,
+                            place.add(K / 2 * padded(channels)),
+                        );
                     }
                     *tap = place.cast_const();
                 }
                 let out = self.out.at(unit * out_width * channels);
                 let mut ox = 0;
-                while ox + 4 <= out_width {
-                    self.pixels::<S, STRIDE, 4>(&taps, out, ox, &mut block);
+                while fours::<S>(K) && ox + 4 <= out_width {
+                    self.pixels::<S, 4>(&taps, out, ox, &mut block);
                     ox += 4;
                 }
-                match out_width - ox {
-                    3 => self.pixels::<S, STRIDE, 3>(&taps, out, ox, &mut block),
-                    2 => self.pixels::<S, STRIDE, 2>(&taps, out, ox, &mut block),
-                    1 => self.pixels::<S, STRIDE, 1>(&taps, out, ox, &mut block),
-                    _ => {}
+                if every_rest(K) && out_width - ox == 3 {
+                    self.pixels::<S, 3>(&taps, out, ox, &mut block);
+                    ox += 3;
+                }
+                while ox + 2 <= out_width {
+                    self.pixels::<S, 2>(&taps, out, ox, &mut block);
+                    ox += 2;
+                }
+                if ox < out_width {
+                    self.pixels::<S, 1>(&taps, out, ox, &mut block);
                 }
                 if block.pixels >= BLOCK_PIXELS {
                     fold(&mut block, channels);
@@ -135,15 +133,17 @@ impl Convolve<'_> {
             fold(&mut block, channels);
         }
     }
+}
 
+impl<const K: usize, const STRIDE: usize> Convolve<'_, K, STRIDE> {
     /// `P` output pixels from `ox` on, all channels.
     ///
     /// # Safety
     /// As for [`Pass::run`]; the pixels exist.
     #[inline(always)]
-    unsafe fn pixels<S: Simd, const STRIDE: usize, const P: usize>(
+    unsafe fn pixels<S: Simd, const P: usize>(
         &self,
-        taps: &[*const f32; 3],
+        taps: &[*const f32; K],
         out: *mut f32,
         ox: usize,
         block: &mut Block,
@@ -152,12 +152,13 @@ impl Convolve<'_> {
         let mut c = 0;
         // SAFETY: forwarded; the last vector is masked.
         unsafe {
-            while c + S::LANES <= channels {
-                self.vectors::<S, STRIDE, P, false>(taps, out, ox, c, block);
+            while every_rest(K) && c + S::LANES <= channels {
+                self.vectors::<S, P, false>(taps, out, ox, c, block);
                 c += S::LANES;
             }
-            if c < channels {
-                self.vectors::<S, STRIDE, P, true>(taps, out, ox, c, block);
+            while c < channels {
+                self.vectors::<S, P, true>(taps, out, ox, c, block);
+                c += S::LANES;
             }
         }
         block.pixels += P;
@@ -166,9 +167,9 @@ impl Convolve<'_> {
     /// # Safety
     /// As for [`Convolve::pixels`].
     #[inline(always)]
-    unsafe fn vectors<S: Simd, const STRIDE: usize, const P: usize, const EDGE: bool>(
+    unsafe fn vectors<S: Simd, const P: usize, const EDGE: bool>(
         &self,
-        taps: &[*const f32; 3],
+        taps: &[*const f32; K],
         out: *mut f32,
         ox: usize,
         c: usize,
@@ -176,13 +177,16 @@ impl Convolve<'_> {
     ) {
         let channels = self.geometry.channels;
         let pixel = padded(channels);
-        // SAFETY: taps are ring rows with a pixel of zeros left and right; kernel and ring are padded.
+        // SAFETY: taps are ring rows with pixels of zeros left and right; kernel and ring are padded.
         unsafe {
             let mut acc = [S::zero(); P];
             for (ky, tap) in taps.iter().enumerate() {
                 let from = tap.add(ox * STRIDE * pixel + c);
-                let kernel = self.kernel.as_ptr().add(ky * 3 * pixel + c);
-                let weights = [S::load(kernel), S::load(kernel.add(pixel)), S::load(kernel.add(2 * pixel))];
+                let kernel = self.kernel.as_ptr().add(ky * K * pixel + c);
+                let mut weights = [S::zero(); K];
+                for (kx, weight) in weights.iter_mut().enumerate() {
+                    *weight = S::load(kernel.add(kx * pixel));
+                }
                 for (p, sum) in acc.iter_mut().enumerate() {
                     for (kx, weight) in weights.iter().enumerate() {
                         *sum = S::fma(S::load(from.add((p * STRIDE + kx) * pixel)), *weight, *sum);

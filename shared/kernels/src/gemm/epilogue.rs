@@ -1,6 +1,7 @@
 //! What a product does with its finished tiles.
 
 use super::{Epilogue, Place};
+use crate::activation::Activation;
 use crate::simd::{self, Simd};
 use crate::sums::Slot;
 
@@ -48,7 +49,7 @@ impl Epilogue for Raw {
     }
 }
 
-/// Stores `scale * product + offset`, clamped by ReLU6 when `activate`, plus a residual if there is one.
+/// Stores `activation(scale * product + offset)`, plus a residual if there is one.
 pub(crate) struct Affine {
     pub(crate) out: *mut f32,
     pub(crate) stride: usize,
@@ -56,7 +57,7 @@ pub(crate) struct Affine {
     pub(crate) scale: Option<*const f32>,
     /// Padded.
     pub(crate) offset: *const f32,
-    pub(crate) activate: bool,
+    pub(crate) activation: Activation,
     /// Laid out like the output.
     pub(crate) residual: Option<*const f32>,
 }
@@ -77,13 +78,15 @@ impl Epilogue for Affine {
                     None => S::splat(1.0),
                 };
                 let offset = S::load(self.offset.add(c));
-                for (i, row) in tile.iter().enumerate() {
+                let mut column = [S::zero(); MR];
+                for (value, row) in column.iter_mut().zip(tile) {
+                    *value = S::fma(row[v], scale, offset);
+                }
+                self.activation.apply::<S>(&mut column);
+                for (i, value) in column.iter().enumerate() {
                     if !EDGE || i < at.rows {
                         let place = (at.row + i) * self.stride + c;
-                        let mut value = S::fma(row[v], scale, offset);
-                        if self.activate {
-                            value = S::relu6(value);
-                        }
+                        let mut value = *value;
                         if let Some(residual) = self.residual {
                             value = S::add(value, simd::load::<S, EDGE>(residual.add(place), n));
                         }
@@ -95,13 +98,14 @@ impl Epilogue for Affine {
     }
 }
 
-/// Stores `relu6(product + offset)`, each row at a place of its own, whole vectors.
+/// Stores `activation(product + offset)`, each row at a place of its own, whole vectors.
 pub(crate) struct Scatter {
     pub(crate) out: *mut f32,
     /// Where each row goes.
     pub(crate) places: *const usize,
     /// Padded.
     pub(crate) offset: *const f32,
+    pub(crate) activation: Activation,
 }
 
 impl Epilogue for Scatter {
@@ -122,9 +126,14 @@ impl Epilogue for Scatter {
             for (i, row) in tile.iter().enumerate() {
                 if !EDGE || i < at.rows {
                     let to = self.out.add(*self.places.add(at.row + i) + at.column);
+                    let mut row = *row;
+                    for (value, offset) in row.iter_mut().zip(&offset) {
+                        *value = S::add(*value, *offset);
+                    }
+                    self.activation.apply::<S>(&mut row);
                     for (v, value) in row.iter().enumerate() {
                         if !EDGE || lanes::<S>(at, v) > 0 {
-                            S::store(to.add(v * S::LANES), S::relu6(S::add(*value, offset[v])));
+                            S::store(to.add(v * S::LANES), *value);
                         }
                     }
                 }
@@ -170,7 +179,7 @@ pub(crate) struct Gradient {
     pub(crate) gate: Option<Gate>,
 }
 
-/// The ReLU6 gate of a normalised input, and the sums its batch norm's backward pass needs.
+/// The activation's gate of a normalised input, and the sums its batch norm's backward pass needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Gate {
     /// The raw input, laid out like the gradient.
@@ -180,11 +189,28 @@ pub(crate) struct Gate {
     pub(crate) offset: *const f32,
     /// Padded.
     pub(crate) mean: *const f32,
+    pub(crate) activation: Activation,
     /// Sum 0: of `g`; sum 1: of `g * (raw - mean)`.
     pub(crate) sums: Option<Slot>,
 }
 
 impl Gate {
+    /// Normalises and activates raw vectors of channels `c..c + LANES`: the input itself.
+    ///
+    /// # Safety
+    /// As for [`Simd`].
+    #[inline(always)]
+    pub(crate) unsafe fn open<S: Simd>(&self, c: usize, raws: &mut [S::V]) {
+        // SAFETY: coefficients are padded to whole vectors.
+        unsafe {
+            let (scale, offset) = (S::load(self.scale.add(c)), S::load(self.offset.add(c)));
+            for raw in raws.iter_mut() {
+                *raw = S::fma(*raw, scale, offset);
+            }
+            self.activation.apply::<S>(raws);
+        }
+    }
+
     /// Closes the gate on one vector per row and adds the open part to the sums.
     ///
     /// # Safety
@@ -194,9 +220,7 @@ impl Gate {
         // SAFETY: coefficients and slots are padded to whole vectors.
         unsafe {
             let (scale, offset) = (S::load(self.scale.add(c)), S::load(self.offset.add(c)));
-            for (g, raw) in gradients.iter_mut().zip(raws) {
-                *g = S::gate6(S::fma(*raw, scale, offset), *g);
-            }
+            self.activation.gate::<S>(gradients, |i| S::fma(raws[i], scale, offset));
             if let Some(slot) = self.sums {
                 let mean = S::load(self.mean.add(c));
                 let (mut sum, mut moment) = (S::load(slot.at(0, c)), S::load(slot.at(1, c)));

@@ -1,19 +1,19 @@
 //! The two passes that batch norm needs at the end of an op: its output, and the sums over the incoming gradient.
 
 use super::NormMap;
-use crate::gemm::epilogue::Gate;
+use crate::activation::Activation;
 use crate::simd::{self, Simd, prefetch};
 use crate::sums::{BLOCK_PIXELS, Slot, Sums, SumsView};
 use crate::threads::{Output, Pass, Split};
 use std::ops::Range;
 
-/// Writes every value of `out = act(scale * raw + offset) + residual`.
-pub(crate) fn apply(raw: &[f32], map: &NormMap, activate: bool, residual: Option<&[f32]>, out: Output<'_>) {
+/// Writes every value of `out = activation(scale * raw + offset) + residual`.
+pub(crate) fn apply(raw: &[f32], map: &NormMap, residual: Option<&[f32]>, out: Output<'_>) {
     let channels = map.channels;
     assert!(raw.len() == out.len() && raw.len().is_multiple_of(channels), "rows of channels");
     assert!(residual.is_none_or(|r| r.len() == raw.len()), "residual is laid out like the output");
     let split = Split::new(raw.len() / channels, 1, channels);
-    let pass = Apply { raw, map, activate, residual, out };
+    let pass = Apply { raw, map, residual, out };
     // SAFETY: the sizes were checked above; each part writes its own rows.
     unsafe { split.run(&pass) };
 }
@@ -21,7 +21,6 @@ pub(crate) fn apply(raw: &[f32], map: &NormMap, activate: bool, residual: Option
 struct Apply<'a> {
     raw: &'a [f32],
     map: &'a NormMap,
-    activate: bool,
     residual: Option<&'a [f32]>,
     out: Output<'a>,
 }
@@ -56,10 +55,9 @@ impl Apply<'_> {
             prefetch(from.wrapping_add(256));
             let scale = S::load(self.map.scale.as_ptr().add(c));
             let offset = S::load(self.map.offset.as_ptr().add(c));
-            let mut value = S::fma(simd::load::<S, EDGE>(from, n), scale, offset);
-            if self.activate {
-                value = S::relu6(value);
-            }
+            let mut values = [S::fma(simd::load::<S, EDGE>(from, n), scale, offset)];
+            self.map.activation.apply::<S>(&mut values);
+            let [mut value] = values;
             if let Some(residual) = self.residual {
                 value = S::add(value, simd::load::<S, EDGE>(residual.as_ptr().add(place), n));
             }
@@ -68,20 +66,15 @@ impl Apply<'_> {
     }
 }
 
-/// Sums of `g` and, with a map, of `g * (raw - mean)` per channel; `g` is gated by the map's ReLU6 when `gated`.
-pub(crate) fn gradient_sums(
-    gradient: &[f32],
-    channels: usize,
-    norm: Option<(&[f32], &NormMap)>,
-    gated: bool,
-) -> Sums {
+/// Sums of `g` and, with a map, of `g * (raw - mean)` per channel; `g` is gated by the map's activation.
+pub(crate) fn gradient_sums(gradient: &[f32], channels: usize, norm: Option<(&[f32], &NormMap)>) -> Sums {
     assert!(gradient.len().is_multiple_of(channels), "rows of channels");
     if let Some((raw, map)) = norm {
         assert!(raw.len() == gradient.len() && map.channels == channels, "gradient and raw output agree");
     }
     let split = Split::new(gradient.len() / channels, 1, channels);
     let mut sums = Sums::new(channels, 2, split.parts());
-    let pass = GradientSums { gradient, channels, norm, gated, sums: sums.view() };
+    let pass = GradientSums { gradient, channels, norm, sums: sums.view() };
     // SAFETY: the sizes were checked above; each part has its own sums.
     unsafe { split.run(&pass) };
     sums
@@ -91,7 +84,6 @@ struct GradientSums<'a> {
     gradient: &'a [f32],
     channels: usize,
     norm: Option<(&'a [f32], &'a NormMap)>,
-    gated: bool,
     sums: SumsView<'a>,
 }
 
@@ -160,15 +152,8 @@ impl GradientSums<'_> {
                 }
             }
             match self.norm {
-                Some((_, map)) if self.gated => {
-                    let gate = Gate {
-                        raw: std::ptr::null(),
-                        scale: map.scale.as_ptr(),
-                        offset: map.offset.as_ptr(),
-                        mean: map.mean.as_ptr(),
-                        sums: Some(slot),
-                    };
-                    gate.close::<S>(c, &mut g, &y);
+                Some((_, map)) if map.activation != Activation::None => {
+                    map.gate(std::ptr::null(), Some(slot)).close::<S>(c, &mut g, &y);
                 }
                 _ => {
                     let mean = match self.norm {

@@ -1,11 +1,13 @@
 //! 1x1 convolutions backward: weight gradient and input gradient while a row block is in the cache.
 
 use super::block_rows;
-use super::source::{GradientSource, Source};
+use super::gradient::GradientSource;
+use super::source::Source;
 use crate::buffer::{Buffer, Fresh};
-use crate::gemm::epilogue::{Accumulate, Gate, Gradient};
+use crate::gemm::epilogue::{Accumulate, Gradient};
 use crate::gemm::pack::Panels;
 use crate::gemm::{Left, Right, Size, TILE_ROWS_MAX, multiply};
+use crate::norm::NormMap;
 use crate::simd::{self, Simd, padded};
 use crate::sums::{Sums, SumsView};
 use crate::threads::{Output, Pass, Split};
@@ -22,13 +24,11 @@ pub(crate) struct InputGradient<'a> {
     pub(crate) gate: Option<GateInput<'a>>,
 }
 
-/// The raw input behind the gate of [`InputGradient`], with padded coefficients.
+/// The raw input behind the gate of [`InputGradient`], with its pending map.
 #[derive(Clone, Copy)]
 pub(crate) struct GateInput<'a> {
     pub(crate) raw: &'a [f32],
-    pub(crate) scale: &'a [f32],
-    pub(crate) offset: &'a [f32],
-    pub(crate) mean: &'a [f32],
+    pub(crate) map: &'a NormMap,
     /// Gather the sums of `g` and `g * (raw - mean)`.
     pub(crate) sums: bool,
 }
@@ -53,43 +53,15 @@ pub(crate) fn product_gradients(
     flipped: bool,
     input_gradient: Option<InputGradient<'_>>,
 ) -> Gradients {
-    assert_eq!(gradient.gradient.len(), rows * outputs, "gradient is rows x outputs");
-    if let Some(p) = &gradient.pullback {
-        assert_eq!(p.raw.len(), rows * outputs, "raw output is rows x outputs");
-        let width = padded(outputs);
-        assert!(
-            p.slope.len() == width && p.curve.len() == width && p.level.len() == width,
-            "padded coefficients"
-        );
-        assert!(p.gate.is_none_or(|(a, b)| a.len() == width && b.len() == width), "padded coefficients");
-    }
-    match input {
-        Source::Plain(values) => assert_eq!(values.len(), rows * inputs, "input is rows x inputs"),
-        Source::Normalised { raw, scale, offset } => {
-            assert_eq!(raw.len(), rows * inputs, "input is rows x inputs");
-            assert!(scale.len() == padded(inputs) && offset.len() == padded(inputs), "padded coefficients");
-        }
-        Source::Patches(p) => {
-            let images = rows / (p.out_height * p.out_width);
-            assert_eq!(p.image.len(), images * p.height * p.width * p.channels, "the image fits the rows");
-            assert!(
-                p.out_height == p.height.div_ceil(2) && p.out_width == p.width.div_ceil(2),
-                "stride 2, pad 1"
-            );
-            assert_eq!(inputs, 9 * p.channels, "3x3 patches");
-        }
-    }
+    gradient.check(rows, outputs);
+    input.check(rows, inputs);
     if let Some(g) = &input_gradient {
         assert_eq!(g.out.len(), rows * inputs, "input gradient is rows x inputs");
         assert!((g.panels.k(), g.panels.n()) == (outputs, inputs), "weights are outputs x inputs");
         assert!(g.residual.is_none_or(|r| r.len() == rows * inputs), "residual is rows x inputs");
         if let Some(gate) = &g.gate {
             assert_eq!(gate.raw.len(), rows * inputs, "raw input is rows x inputs");
-            let width = padded(inputs);
-            assert!(
-                gate.scale.len() == width && gate.offset.len() == width && gate.mean.len() == width,
-                "padded"
-            );
+            assert_eq!(gate.map.channels(), inputs, "the gate has the same channels");
         }
     }
 
@@ -214,13 +186,7 @@ impl Pass for ProductGradients<'_> {
                         out: out.at(place),
                         stride: inputs,
                         residual: self.residual.map(|values| values.as_ptr().add(place)),
-                        gate: self.gate.map(|gate| Gate {
-                            raw: gate.raw.as_ptr().add(place),
-                            scale: gate.scale.as_ptr(),
-                            offset: gate.offset.as_ptr(),
-                            mean: gate.mean.as_ptr(),
-                            sums: slot,
-                        }),
+                        gate: self.gate.map(|gate| gate.map.gate(gate.raw.as_ptr().add(place), slot)),
                     };
                     let size = Size { m: rows, n: inputs, k: outputs };
                     let left = Left { data: dy, stride: padded(outputs) };

@@ -1,6 +1,7 @@
 //! 1x1 convolutions forward: `[rows, k] x [k, n]`, with the statistics of the result or its final form.
 
 use super::{block_rows, source::Source};
+use crate::activation::Activation;
 use crate::buffer::Buffer;
 use crate::gemm::epilogue::{Affine, Raw};
 use crate::gemm::pack::Panels;
@@ -15,8 +16,13 @@ use std::ops::Range;
 pub(crate) enum Finish<'a> {
     /// Stored raw; the batch norm map follows later.
     Raw,
-    /// `scale * product + offset` (padded coefficients, no scale is one), ReLU6, residual: nothing is left to do.
-    Affine { scale: Option<&'a [f32]>, offset: &'a [f32], activate: bool, residual: Option<&'a [f32]> },
+    /// `scale * product + offset` (padded coefficients, no scale is one), activation, residual: nothing is left to do.
+    Affine {
+        scale: Option<&'a [f32]>,
+        offset: &'a [f32],
+        activation: Activation,
+        residual: Option<&'a [f32]>,
+    },
 }
 
 /// Multiplies all rows of `source` with `panels` into `out`, writing every value of it; returns the moments of the raw
@@ -31,22 +37,7 @@ pub(crate) fn product(
 ) -> Option<Sums> {
     let (k, n) = (panels.k(), panels.n());
     assert_eq!(out.len(), rows * n, "output is rows x n");
-    match source {
-        Source::Plain(values) => assert_eq!(values.len(), rows * k, "input is rows x k"),
-        Source::Normalised { raw, scale, offset } => {
-            assert_eq!(raw.len(), rows * k, "input is rows x k");
-            assert!(scale.len() == padded(k) && offset.len() == padded(k), "coefficients are padded");
-        }
-        Source::Patches(p) => {
-            let images = rows / (p.out_height * p.out_width);
-            assert_eq!(p.image.len(), images * p.height * p.width * p.channels, "the image fits the rows");
-            assert!(
-                p.out_height == p.height.div_ceil(2) && p.out_width == p.width.div_ceil(2),
-                "stride 2, pad 1"
-            );
-            assert_eq!(k, 9 * p.channels, "3x3 patches");
-        }
-    }
+    source.check(rows, k);
     if let Finish::Affine { scale, offset, residual, .. } = finish {
         assert!(
             scale.is_none_or(|s| s.len() == padded(n)) && offset.len() == padded(n),
@@ -111,13 +102,13 @@ impl Pass for Product<'_> {
                         let epilogue = Raw { out, stride: n, moments: slot };
                         multiply::<S, _, false>(size, left, right, spare, &epilogue);
                     }
-                    Finish::Affine { scale, offset, activate, residual } => {
+                    Finish::Affine { scale, offset, activation, residual } => {
                         let epilogue = Affine {
                             out,
                             stride: n,
                             scale: scale.map(<[f32]>::as_ptr),
                             offset: offset.as_ptr(),
-                            activate,
+                            activation,
                             residual: residual.map(|values| values.as_ptr().add(start * n)),
                         };
                         multiply::<S, _, false>(size, left, right, spare, &epilogue);

@@ -1,19 +1,17 @@
 //! Where a block of rows comes from.
 
+use super::pending::Pending;
 use crate::Map;
-use crate::simd::{self, Simd, padded, prefetch};
+use crate::simd::{Simd, padded};
 use std::ops::Range;
-
-/// Rows ahead of the one being read whose cache lines are asked for.
-const AHEAD: usize = 8;
 
 /// The rows that enter a product.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'a> {
     /// Values as they are.
     Plain(&'a [f32]),
-    /// `relu6(scale * raw + offset)` per channel: a raw convolution output with its pending map.
-    Normalised { raw: &'a [f32], scale: &'a [f32], offset: &'a [f32] },
+    /// A raw convolution output with its pending map.
+    Pending(Pending<'a>),
     /// The 3x3 neighbourhoods (stride 2, pad 1) of an image, `[ky][kx][channel]`.
     Patches(Patches<'a>),
 }
@@ -30,6 +28,27 @@ pub(crate) struct Patches<'a> {
 }
 
 impl Source<'_> {
+    /// Checks the sizes for `rows` of `columns` values.
+    pub(crate) fn check(&self, rows: usize, columns: usize) {
+        match self {
+            Self::Plain(values) => assert_eq!(values.len(), rows * columns, "values are rows x columns"),
+            Self::Pending(pending) => pending.check(rows, columns),
+            Self::Patches(p) => {
+                let images = rows / (p.out_height * p.out_width);
+                assert_eq!(
+                    p.image.len(),
+                    images * p.height * p.width * p.channels,
+                    "the image fits the rows"
+                );
+                assert!(
+                    p.out_height == p.height.div_ceil(2) && p.out_width == p.width.div_ceil(2),
+                    "stride 2, pad 1"
+                );
+                assert_eq!(columns, 9 * p.channels, "3x3 patches");
+            }
+        }
+    }
+
     /// Whether the rows lie in memory as the product wants them (then there is nothing to fill).
     #[inline(always)]
     pub(crate) fn plain(&self) -> Option<*const f32> {
@@ -56,10 +75,7 @@ impl Source<'_> {
                         to.add(columns).write_bytes(0, stride - columns);
                     }
                 }
-                Self::Normalised { raw, scale, offset } => {
-                    let from = raw.as_ptr().add(rows.start * columns);
-                    normalise::<S>(from, rows.len(), columns, scale.as_ptr(), offset.as_ptr(), to);
-                }
+                Self::Pending(pending) => pending.fill::<S>(rows, columns, to),
                 Self::Patches(patches) => patches.fill(rows, to),
             }
         }
@@ -141,170 +157,6 @@ impl Patches<'_> {
                 unsafe { *to.add(i * stride + pad) = 0.0 };
             }
             ox += 1;
-        }
-    }
-}
-
-/// `to = relu6(scale * from + offset)` for rows `columns` apart in `from`, `padded(columns)` apart in `to`.
-///
-/// # Safety
-/// As for [`Source::fill`].
-#[inline(always)]
-pub(crate) unsafe fn normalise<S: Simd>(
-    from: *const f32,
-    rows: usize,
-    columns: usize,
-    scale: *const f32,
-    offset: *const f32,
-    to: *mut f32,
-) {
-    let mut c = 0;
-    // SAFETY: forwarded; whole groups of four vectors, then single ones, the last one masked.
-    unsafe {
-        while c + 4 * S::LANES <= columns {
-            normalise_columns::<S, 4, false>(from, rows, columns, c, scale, offset, to);
-            c += 4 * S::LANES;
-        }
-        while c + S::LANES <= columns {
-            normalise_columns::<S, 1, false>(from, rows, columns, c, scale, offset, to);
-            c += S::LANES;
-        }
-        while c < padded(columns) {
-            normalise_columns::<S, 1, true>(from, rows, columns, c, scale, offset, to);
-            c += S::LANES;
-        }
-    }
-}
-
-/// # Safety
-/// As for [`normalise`].
-#[inline(always)]
-unsafe fn normalise_columns<S: Simd, const NV: usize, const EDGE: bool>(
-    from: *const f32,
-    rows: usize,
-    columns: usize,
-    c: usize,
-    scale: *const f32,
-    offset: *const f32,
-    to: *mut f32,
-) {
-    // SAFETY: columns c..c + NV * LANES of each row, masked at the edge; coefficients and `to` are padded.
-    unsafe {
-        let (mut a, mut b) = ([S::zero(); NV], [S::zero(); NV]);
-        for v in 0..NV {
-            a[v] = S::load(scale.add(c + v * S::LANES));
-            b[v] = S::load(offset.add(c + v * S::LANES));
-        }
-        let stride = padded(columns);
-        for r in 0..rows {
-            let from = from.add(r * columns + c);
-            let to = to.add(r * stride + c);
-            for v in 0..NV {
-                prefetch(from.wrapping_add(AHEAD * columns + v * S::LANES));
-                let n = columns.saturating_sub(c + v * S::LANES);
-                let value = simd::load::<S, EDGE>(from.wrapping_add(v * S::LANES), n);
-                S::store(to.add(v * S::LANES), S::relu6(S::fma(value, a[v], b[v])));
-            }
-        }
-    }
-}
-
-/// The gradient with respect to a raw convolution output, made on load: `slope * g + curve * y + level` per channel
-/// (see [`crate::norm::Pullback`]), `g` gated first where an activation followed.
-#[derive(Clone, Copy)]
-pub(crate) struct GradientSource<'a> {
-    pub(crate) gradient: &'a [f32],
-    /// None: the gradient is taken as it is.
-    pub(crate) pullback: Option<PullbackView<'a>>,
-}
-
-/// Coefficients of [`GradientSource`], padded.
-#[derive(Clone, Copy)]
-pub(crate) struct PullbackView<'a> {
-    /// The raw output `y`.
-    pub(crate) raw: &'a [f32],
-    pub(crate) slope: &'a [f32],
-    pub(crate) curve: &'a [f32],
-    pub(crate) level: &'a [f32],
-    /// Pending map whose ReLU6 gates the gradient.
-    pub(crate) gate: Option<(&'a [f32], &'a [f32])>,
-}
-
-impl GradientSource<'_> {
-    /// As [`Source::fill`].
-    ///
-    /// # Safety
-    /// As for [`Source::fill`].
-    #[inline(always)]
-    pub(crate) unsafe fn fill<S: Simd>(&self, rows: Range<usize>, columns: usize, to: *mut f32) {
-        // SAFETY: forwarded.
-        unsafe {
-            let Some(pullback) = &self.pullback else {
-                return Source::Plain(self.gradient).fill::<S>(rows, columns, to);
-            };
-            let from = self.gradient.as_ptr().add(rows.start * columns);
-            let raw = pullback.raw.as_ptr().add(rows.start * columns);
-            let mut c = 0;
-            while c + 2 * S::LANES <= columns {
-                pullback.columns::<S, 2, false>(from, raw, rows.len(), columns, c, to);
-                c += 2 * S::LANES;
-            }
-            while c + S::LANES <= columns {
-                pullback.columns::<S, 1, false>(from, raw, rows.len(), columns, c, to);
-                c += S::LANES;
-            }
-            while c < padded(columns) {
-                pullback.columns::<S, 1, true>(from, raw, rows.len(), columns, c, to);
-                c += S::LANES;
-            }
-        }
-    }
-}
-
-impl PullbackView<'_> {
-    /// # Safety
-    /// As for [`Source::fill`].
-    #[inline(always)]
-    unsafe fn columns<S: Simd, const NV: usize, const EDGE: bool>(
-        &self,
-        gradient: *const f32,
-        raw: *const f32,
-        rows: usize,
-        columns: usize,
-        c: usize,
-        to: *mut f32,
-    ) {
-        // SAFETY: columns c..c + NV * LANES of each row, masked at the edge; coefficients and `to` are padded.
-        unsafe {
-            let zero = [S::zero(); NV];
-            let (mut slope, mut curve, mut level, mut scale, mut offset) = (zero, zero, zero, zero, zero);
-            for v in 0..NV {
-                let c = c + v * S::LANES;
-                slope[v] = S::load(self.slope.as_ptr().add(c));
-                curve[v] = S::load(self.curve.as_ptr().add(c));
-                level[v] = S::load(self.level.as_ptr().add(c));
-                if let Some((a, b)) = self.gate {
-                    scale[v] = S::load(a.as_ptr().add(c));
-                    offset[v] = S::load(b.as_ptr().add(c));
-                }
-            }
-            let stride = padded(columns);
-            let gated = self.gate.is_some();
-            for r in 0..rows {
-                for v in 0..NV {
-                    let place = r * columns + c + v * S::LANES;
-                    let n = columns.saturating_sub(c + v * S::LANES);
-                    prefetch(gradient.wrapping_add(place + AHEAD * columns));
-                    prefetch(raw.wrapping_add(place + AHEAD * columns));
-                    let y = simd::load::<S, EDGE>(raw.wrapping_add(place), n);
-                    let mut g = simd::load::<S, EDGE>(gradient.wrapping_add(place), n);
-                    if gated {
-                        g = S::gate6(S::fma(y, scale[v], offset[v]), g);
-                    }
-                    let value = S::fma(slope[v], g, S::fma(curve[v], y, level[v]));
-                    S::store(to.add(r * stride + c + v * S::LANES), value);
-                }
-            }
         }
     }
 }

@@ -64,22 +64,27 @@ impl Simd for Avx2 {
         unsafe { _mm256_sub_ps(a, b) }
     }
     #[inline(always)]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see the impl.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
     unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
         // SAFETY: see the impl.
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn relu6(value: __m256) -> __m256 {
+    unsafe fn clamp(value: __m256, low: __m256, high: __m256) -> __m256 {
         // SAFETY: see the impl. max and min return the second operand for NaN, hence the order.
-        unsafe { _mm256_min_ps(_mm256_set1_ps(6.0), _mm256_max_ps(_mm256_setzero_ps(), value)) }
+        unsafe { _mm256_min_ps(high, _mm256_max_ps(low, value)) }
     }
     #[inline(always)]
-    unsafe fn gate6(value: __m256, gradient: __m256) -> __m256 {
+    unsafe fn gate(value: __m256, low: __m256, high: __m256, gradient: __m256) -> __m256 {
         // SAFETY: see the impl.
         unsafe {
-            let positive = _mm256_cmp_ps::<_CMP_GT_OQ>(value, _mm256_setzero_ps());
-            let below = _mm256_cmp_ps::<_CMP_LT_OQ>(value, _mm256_set1_ps(6.0));
-            _mm256_and_ps(_mm256_and_ps(positive, below), gradient)
+            let above = _mm256_cmp_ps::<_CMP_GT_OQ>(value, low);
+            let below = _mm256_cmp_ps::<_CMP_LT_OQ>(value, high);
+            _mm256_and_ps(_mm256_and_ps(above, below), gradient)
         }
     }
 }

@@ -59,21 +59,26 @@ impl Simd for Avx512 {
         unsafe { _mm512_sub_ps(a, b) }
     }
     #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
     unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: see the impl.
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn relu6(value: __m512) -> __m512 {
+    unsafe fn clamp(value: __m512, low: __m512, high: __m512) -> __m512 {
         // SAFETY: see the impl. max and min return the second operand for NaN, hence the order.
-        unsafe { _mm512_min_ps(_mm512_set1_ps(6.0), _mm512_max_ps(_mm512_setzero_ps(), value)) }
+        unsafe { _mm512_min_ps(high, _mm512_max_ps(low, value)) }
     }
     #[inline(always)]
-    unsafe fn gate6(value: __m512, gradient: __m512) -> __m512 {
+    unsafe fn gate(value: __m512, low: __m512, high: __m512, gradient: __m512) -> __m512 {
         // SAFETY: see the impl.
         unsafe {
-            let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(value, _mm512_setzero_ps());
-            let open = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(positive, value, _mm512_set1_ps(6.0));
+            let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(value, low);
+            let open = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, value, high);
             _mm512_maskz_mov_ps(open, gradient)
         }
     }

@@ -64,22 +64,30 @@ impl Simd for Neon {
         unsafe { vsubq_f32(a, b) }
     }
     #[inline(always)]
+    unsafe fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: see the impl.
+        unsafe { vmulq_f32(a, b) }
+    }
+    #[inline(always)]
     unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
         // SAFETY: see the impl.
         unsafe { vfmaq_f32(c, a, b) }
     }
-    /// `max` and `min` of NEON give NaN for NaN.
     #[inline(always)]
-    unsafe fn relu6(value: float32x4_t) -> float32x4_t {
-        // SAFETY: see the impl.
-        unsafe { vminq_f32(vmaxq_f32(value, vdupq_n_f32(0.0)), vdupq_n_f32(6.0)) }
+    unsafe fn clamp(value: float32x4_t, low: float32x4_t, high: float32x4_t) -> float32x4_t {
+        // SAFETY: see the impl. max and min of NEON give NaN for NaN.
+        unsafe { vminq_f32(vmaxq_f32(value, low), high) }
     }
     #[inline(always)]
-    unsafe fn gate6(value: float32x4_t, gradient: float32x4_t) -> float32x4_t {
+    unsafe fn gate(
+        value: float32x4_t,
+        low: float32x4_t,
+        high: float32x4_t,
+        gradient: float32x4_t,
+    ) -> float32x4_t {
         // SAFETY: see the impl.
         unsafe {
-            let positive = vcgtq_f32(value, vdupq_n_f32(0.0));
-            let open = vandq_u32(positive, vcltq_f32(value, vdupq_n_f32(6.0)));
+            let open = vandq_u32(vcgtq_f32(value, low), vcltq_f32(value, high));
             vreinterpretq_f32_u32(vandq_u32(open, vreinterpretq_u32_f32(gradient)))
         }
     }

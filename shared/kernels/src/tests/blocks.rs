@@ -3,7 +3,8 @@
 use super::reference::*;
 use super::{BACKWARD, FORWARD, KINK_MARGIN, NormValues, Random, close, everywhere};
 use crate::block::{Block, Layer, Weights};
-use crate::{Map, Wanted, block};
+use crate::squeeze::{self, Linear, Squeeze};
+use crate::{Activation, Map, Wanted, block};
 
 /// Shape of a block under test.
 #[derive(Clone, Copy, Debug)]
@@ -13,11 +14,30 @@ pub(super) struct Shape {
     /// None: no expansion.
     pub(super) hidden: Option<usize>,
     pub(super) outputs: usize,
+    pub(super) kernel: usize,
     pub(super) stride: usize,
-    pub(super) activate: bool,
+    pub(super) activation: Activation,
+    pub(super) output_activation: Activation,
+    /// Width between the matrices of a squeeze-excite.
+    pub(super) squeeze: Option<usize>,
     pub(super) residual: bool,
     pub(super) live: bool,
 }
+
+/// The form of MobileNetV2 with fixed statistics.
+pub(super) const PLAIN: Shape = Shape {
+    map: Map { batch: 2, height: 6, width: 6 },
+    inputs: 16,
+    hidden: Some(32),
+    outputs: 16,
+    kernel: 3,
+    stride: 1,
+    activation: Activation::Relu6,
+    output_activation: Activation::None,
+    squeeze: None,
+    residual: false,
+    live: false,
+};
 
 pub(super) fn map(batch: usize, height: usize, width: usize) -> Map {
     Map { batch, height, width }
@@ -29,6 +49,7 @@ pub(super) struct BlockCase {
     pub(super) x: Vec<f32>,
     expand: Option<(Vec<f32>, NormValues)>,
     depthwise: (Vec<f32>, NormValues),
+    squeeze: Option<SqueezeValues>,
     project: (Vec<f32>, NormValues),
     pub(super) gradient: Vec<f32>,
 }
@@ -42,11 +63,20 @@ impl BlockCase {
             (r.values(len, -bound, bound), NormValues::new(r, channels, shape.live))
         };
         let expand = shape.hidden.map(|h| layer(r, h * shape.inputs, shape.inputs, h));
-        let depthwise = layer(r, 9 * hidden, 9, hidden);
+        let taps = shape.kernel * shape.kernel;
+        let depthwise = layer(r, taps * hidden, taps, hidden);
+        let squeeze = shape.squeeze.map(|few| {
+            let bound = (3.0 / hidden as f32).sqrt();
+            let reduce = (r.values(few * hidden, -bound, bound), r.values(few, 0.0, 1.0));
+            SqueezeValues {
+                reduce,
+                restore: (r.values(hidden * few, -1.0, 1.0), r.values(hidden, -4.0, 4.0)),
+            }
+        });
         let project = layer(r, shape.outputs * hidden, hidden, shape.outputs);
         let x = r.values(shape.map.pixels() * shape.inputs, -1.0, 1.5);
         let gradient = r.values(shape.map.strided(shape.stride).pixels() * shape.outputs, -1.0, 1.0);
-        Self { shape, x, expand, depthwise, project, gradient }
+        Self { shape, x, expand, depthwise, squeeze, project, gradient }
     }
 
     /// The first seed whose values keep away from the kinks.
@@ -76,9 +106,15 @@ impl BlockCase {
         Block {
             expand: self.expand.as_ref().map(layer),
             depthwise: layer(&self.depthwise),
+            squeeze: self.squeeze.as_ref().map(|SqueezeValues { reduce, restore }| Squeeze {
+                reduce: Linear { weight: &reduce.0, bias: &reduce.1 },
+                restore: Linear { weight: &restore.0, bias: &restore.1 },
+            }),
             project: layer(&self.project),
+            kernel: self.shape.kernel,
             stride: self.shape.stride,
-            activate_output: self.shape.activate,
+            activation: self.shape.activation,
+            output_activation: self.shape.output_activation,
             residual: self.shape.residual,
         }
     }
@@ -87,48 +123,62 @@ impl BlockCase {
         Weights {
             expand: self.expand.as_ref().map(|(w, _)| &w[..]),
             depthwise: &self.depthwise.0,
+            squeeze: self
+                .squeeze
+                .as_ref()
+                .map(|s| squeeze::Weights { reduce: &s.reduce.0, restore: &s.restore.0 }),
             project: &self.project.0,
         }
     }
 
     fn reference(&self) -> BlockReference {
-        let Shape { map, inputs, outputs, stride, .. } = self.shape;
+        let Shape { map, inputs, outputs, kernel: side, stride, activation, output_activation, .. } =
+            self.shape;
         let hidden = self.shape.hidden.unwrap_or(inputs);
         let (x, gradient) = (wide(&self.x), wide(&self.gradient));
         let mut nearest = f64::INFINITY;
 
         let expanded = self.expand.as_ref().map(|(w, p)| norm(&pointwise(&x, &wide(w), inputs, hidden), p));
-        let h = expanded.as_ref().map_or_else(|| x.clone(), |e| relu6(&e.value));
+        let h = expanded.as_ref().map_or_else(|| x.clone(), |e| activate(&e.value, activation));
         if let Some(e) = &expanded {
-            nearest = nearest.min(margin(&e.value));
+            nearest = nearest.min(margin(&e.value, activation));
         }
         let kernel = wide(&self.depthwise.0);
-        let d = norm(&depthwise(&h, &kernel, map, stride, hidden), &self.depthwise.1);
-        nearest = nearest.min(margin(&d.value));
-        let a = relu6(&d.value);
+        let d = norm(&depthwise(&h, &kernel, map, side, stride, hidden), &self.depthwise.1);
+        nearest = nearest.min(margin(&d.value, activation));
+        let shallow = activate(&d.value, activation);
+        let to = map.strided(stride);
+        let pixels = to.height * to.width;
+        let squeezed = self.squeeze.as_ref().map(|p| (squeeze(&shallow, pixels, hidden, p), p));
+        if let Some((squeezed, _)) = &squeezed {
+            nearest = nearest.min(squeezed.margin);
+        }
+        let a = squeezed.as_ref().map_or_else(|| shallow.clone(), |(squeezed, _)| squeezed.value.clone());
         let project = wide(&self.project.0);
         let p = norm(&pointwise(&a, &project, hidden, outputs), &self.project.1);
-        let mut y = p.value.clone();
-        let mut g = gradient.clone();
-        if self.shape.activate {
-            nearest = nearest.min(margin(&p.value));
-            y = relu6(&p.value);
-            g = relu6_back(&p.value, &g);
-        }
+        nearest = nearest.min(margin(&p.value, output_activation));
+        let mut y = activate(&p.value, output_activation);
+        let g = activate_back(&p.value, output_activation, &gradient);
         if self.shape.residual {
             y.iter_mut().zip(&x).for_each(|(y, x)| *y += x);
         }
 
         let (dp, project_gamma, project_beta) = norm_back(&p, &self.project.1, &g);
-        let (da, dw_project) = pointwise_back(&a, &project, &dp, hidden, outputs);
+        let (mut da, dw_project) = pointwise_back(&a, &project, &dp, hidden, outputs);
+        let mut squeeze_gradients = None;
+        if let Some((squeezed, p)) = &squeezed {
+            let (before, gradients) = squeeze_back(&shallow, pixels, hidden, p, squeezed, &da);
+            da = before;
+            squeeze_gradients = Some(gradients);
+        }
         let (dd, depthwise_gamma, depthwise_beta) =
-            norm_back(&d, &self.depthwise.1, &relu6_back(&d.value, &da));
-        let (dh, dk) = depthwise_back(&h, &kernel, &dd, map, stride, hidden);
+            norm_back(&d, &self.depthwise.1, &activate_back(&d.value, activation, &da));
+        let (dh, dk) = depthwise_back(&h, &kernel, &dd, map, side, stride, hidden);
         let mut layers = vec![];
         let mut moments = vec![];
         let mut dx = dh.clone();
         if let (Some(e), Some((w, norm))) = (&expanded, &self.expand) {
-            let (de, gamma, beta) = norm_back(e, norm, &relu6_back(&e.value, &dh));
+            let (de, gamma, beta) = norm_back(e, norm, &activate_back(&e.value, activation, &dh));
             let (from_expand, dw) = pointwise_back(&x, &wide(w), &de, inputs, hidden);
             dx = from_expand;
             layers.push(("expand", dw, gamma, beta));
@@ -141,7 +191,7 @@ impl BlockCase {
         if self.shape.residual {
             dx.iter_mut().zip(&gradient).for_each(|(d, g)| *d += g);
         }
-        BlockReference { y, dx, layers, moments, margin: nearest }
+        BlockReference { y, dx, layers, squeeze: squeeze_gradients, moments, margin: nearest }
     }
 }
 
@@ -152,6 +202,8 @@ pub(super) struct BlockReference {
     dx: Vec<f64>,
     /// Name, weight, gamma and beta gradient.
     layers: Vec<LayerReference>,
+    /// Weight and bias of the first matrix, then of the second.
+    squeeze: Option<[Vec<f64>; 4]>,
     moments: Vec<(Vec<f64>, Vec<f64>)>,
     margin: f64,
 }
@@ -185,21 +237,20 @@ pub(super) fn check_block(shape: Shape) {
             close(&tag(&format!("{name} gamma gradient")), &norm.gamma, gamma, BACKWARD);
             close(&tag(&format!("{name} beta gradient")), &norm.beta, beta, BACKWARD);
         }
+        assert_eq!(found.squeeze.is_some(), expected.squeeze.is_some());
+        if let (Some(found), Some(expected)) = (&found.squeeze, &expected.squeeze) {
+            let found = [&found.reduce, &found.restore].map(|l| [&l.weight, &l.bias]);
+            for (at, (found, expected)) in found.as_flattened().iter().zip(expected).enumerate() {
+                close(&tag(&format!("squeeze gradient {at}")), found.as_ref().unwrap(), expected, BACKWARD);
+            }
+        }
     });
 }
 
 #[test]
 fn blocks_match_the_reference() {
-    let base = Shape {
-        map: map(2, 6, 6),
-        inputs: 16,
-        hidden: Some(32),
-        outputs: 16,
-        stride: 1,
-        activate: false,
-        residual: true,
-        live: true,
-    };
+    let base = Shape { residual: true, live: true, ..PLAIN };
+    let active = Shape { hidden: None, output_activation: Activation::Relu6, ..base };
     let shapes = [
         base,
         Shape { stride: 2, residual: false, outputs: 24, ..base },
@@ -211,9 +262,9 @@ fn blocks_match_the_reference() {
         Shape { map: map(9, 2, 1), hidden: Some(33), residual: false, outputs: 40, stride: 2, ..base },
         Shape { map: map(1, 3, 3), inputs: 24, hidden: Some(144), outputs: 24, ..base },
         Shape { map: map(1, 3, 3), inputs: 56, hidden: Some(80), outputs: 112, residual: false, ..base },
-        Shape { hidden: None, outputs: 16, activate: true, residual: false, ..base },
-        Shape { hidden: None, inputs: 24, outputs: 24, activate: true, ..base },
-        Shape { hidden: None, inputs: 5, outputs: 19, stride: 2, activate: true, residual: false, ..base },
+        Shape { outputs: 16, residual: false, ..active },
+        Shape { inputs: 24, outputs: 24, ..active },
+        Shape { inputs: 5, outputs: 19, stride: 2, residual: false, ..active },
         Shape { hidden: None, inputs: 32, outputs: 16, residual: false, ..base },
         // Several parts, row blocks and folds.
         Shape { map: map(3, 19, 18), inputs: 8, hidden: Some(24), outputs: 8, ..base },
@@ -226,6 +277,17 @@ fn blocks_match_the_reference() {
             residual: false,
             ..base
         },
+        // Of MobileNetV3: each activation, each kernel, with and without a squeeze-excite.
+        Shape { kernel: 5, ..base },
+        Shape { activation: Activation::Relu, squeeze: Some(8), ..base },
+        Shape { activation: Activation::HardSwish, ..base },
+        Shape { activation: Activation::HardSwish, hidden: Some(72), squeeze: Some(20), kernel: 5, ..base },
+        Shape { activation: Activation::HardSwish, output_activation: Activation::HardSwish, ..base },
+        Shape { activation: Activation::Relu, kernel: 5, map: map(3, 9, 8), squeeze: Some(3), ..active },
+        Shape { kernel: 5, stride: 2, residual: false, map: map(2, 9, 8), squeeze: Some(5), ..base },
+        Shape { kernel: 5, stride: 2, residual: false, map: map(2, 8, 9), hidden: Some(37), ..base },
+        Shape { kernel: 5, map: map(9, 1, 2), hidden: Some(33), outputs: 40, residual: false, ..base },
+        Shape { kernel: 5, map: map(2, 19, 18), hidden: Some(68), squeeze: Some(17), ..base },
     ];
     for shape in shapes {
         check_block(shape);
@@ -235,5 +297,6 @@ fn blocks_match_the_reference() {
     for batch in [1, 9] {
         check_block(Shape { map: map(batch, 1, 1), live: false, ..base });
         check_block(Shape { map: map(batch, 1, 1), live: false, residual: false, stride: 2, ..base });
+        check_block(Shape { map: map(batch, 1, 1), live: false, kernel: 5, squeeze: Some(4), ..base });
     }
 }

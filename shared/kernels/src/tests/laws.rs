@@ -1,10 +1,12 @@
 //! What holds for every op: same bits twice, skipped gradients, honest errors, safe statistics.
 
-use super::blocks::{BlockCase, Shape, check_block, map};
+use super::blocks::{BlockCase, PLAIN, Shape, check_block, map};
 use super::{NormValues, Random, close, everywhere};
 use crate::pointwise::Pointwise;
 use crate::stem::Stem;
-use crate::{EPSILON, Error, Map, Norm, Statistics, Wanted, block, pointwise, predict, stem, upsample};
+use crate::{
+    Activation, EPSILON, Error, Map, Norm, Statistics, Wanted, block, pointwise, predict, stem, upsample,
+};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -13,10 +15,9 @@ const SHAPE: Shape = Shape {
     inputs: 16,
     hidden: Some(40),
     outputs: 16,
-    stride: 1,
-    activate: false,
     residual: true,
     live: true,
+    ..PLAIN
 };
 
 #[test]
@@ -76,7 +77,7 @@ fn statistics_survive_a_mean_far_from_zero() {
         *var = values().map(|v| (v - mean).powi(2)).sum::<f64>() / m.pixels() as f64;
     }
     everywhere(|_| {
-        let op = Pointwise { weight: &weight, norm: params.norm(), activate: false };
+        let op = Pointwise { weight: &weight, norm: params.norm(), activation: Activation::None };
         let found = pointwise::forward(m, &x, &op, false).unwrap().moments.unwrap();
         close("variance", &found.var, &var, 1e-4);
     });
@@ -105,7 +106,7 @@ fn nan_stays_visible() {
         epsilon: EPSILON,
     };
     everywhere(|isa| {
-        let op = Pointwise { weight: &[0.25; 16], norm, activate: true };
+        let op = Pointwise { weight: &[0.25; 16], norm, activation: Activation::Relu6 };
         let output = pointwise::forward(map(1, 3, 3), &x, &op, false).unwrap().output;
         assert!(output[4..8].iter().all(|v| v.is_nan()), "{}", isa.name());
         assert!(output[8..].iter().all(|v| v.is_finite()));
@@ -123,7 +124,7 @@ fn denormals_count_as_zero_and_only_within_an_op() {
     let before = crate::denormal::control();
     everywhere(|isa| {
         // 1e-20 * 1e-20 is denormal, and would be 1e-30 after a division by 1e-10.
-        let op = Pointwise { weight: &[1e-20; 16], norm, activate: false };
+        let op = Pointwise { weight: &[1e-20; 16], norm, activation: Activation::None };
         let output = pointwise::forward(map(1, 3, 3), &[1e-20; 36], &op, false).unwrap().output;
         if !cfg!(miri) {
             assert!(output.iter().all(|v| *v == 0.0), "{}: {output:?}", isa.name());
@@ -138,7 +139,8 @@ fn denormals_count_as_zero_and_only_within_an_op() {
 fn bad_arguments_are_refused() {
     let norm = Norm { gamma: &[1.0; 4], beta: &[0.0; 4], statistics: Statistics::Batch, epsilon: EPSILON };
     let pointwise = |m: Map, x: &[f32], weight: &[f32]| {
-        pointwise::forward(m, x, &Pointwise { weight, norm, activate: true }, false).unwrap_err()
+        pointwise::forward(m, x, &Pointwise { weight, norm, activation: Activation::Relu6 }, false)
+            .unwrap_err()
     };
     let empty = |tensor, dimension| Error::Empty { tensor, dimension };
     assert_eq!(pointwise(map(0, 3, 3), &[], &[0.0; 16]), empty("pointwise input", "batch"));
@@ -148,7 +150,9 @@ fn bad_arguments_are_refused() {
     assert_eq!(pointwise(map(1, 3, 3), &[0.0; 35], &[0.0; 12]), length("pointwise input", 27, 35));
     let huge = map(usize::MAX / 2, 9, 9);
     let weight = [0.0; 108];
-    let stem = stem::forward(huge, &[0.0], &Stem { weight: &weight, norm }, false).unwrap_err();
+    let stem =
+        stem::forward(huge, &[0.0], &Stem { weight: &weight, norm, activation: Activation::Relu6 }, false)
+            .unwrap_err();
     assert_eq!(stem, Error::TooLarge { tensor: "stem input" });
     assert_eq!(
         predict::forward(map(1, 1, 1), &[0.0; 3], &[0.0; 7], &[0.0; 2]).unwrap_err(),
@@ -162,6 +166,8 @@ fn bad_arguments_are_refused() {
     let odd = block::Block { stride: 3, ..case.block() };
     let refused = |b: &block::Block<'_>| block::forward(SHAPE.map, &case.x, b, false).unwrap_err();
     assert_eq!(refused(&odd), Error::Stride { found: 3 });
+    let odd = block::Block { kernel: 4, ..case.block() };
+    assert_eq!(refused(&odd), Error::Kernel { found: 4 });
     let strided = block::Block { stride: 2, ..case.block() };
     assert_eq!(refused(&strided), Error::Residual { stride: 2, inputs: 16, outputs: 16 });
     let saved = block::forward(SHAPE.map, &case.x, &case.block(), true).unwrap().saved.unwrap();
@@ -169,8 +175,29 @@ fn bad_arguments_are_refused() {
     assert_eq!(short.unwrap_err(), length("block input", 8160, 8159));
 }
 
+pub(super) fn any_activation() -> impl Strategy<Value = Activation> {
+    use Activation::{HardSwish, None, Relu, Relu6};
+    prop::sample::select(&[None, Relu, Relu6, HardSwish][..])
+}
+
+/// Everything but sizes.
+pub(super) fn any_form() -> impl Strategy<Value = Shape> {
+    let squeeze = prop::option::of(1usize..20);
+    let kernel = prop::sample::select(&[3, 5][..]);
+    (kernel, 1usize..3, any_activation(), any_activation(), squeeze).prop_map(
+        |(kernel, stride, activation, output_activation, squeeze)| Shape {
+            kernel,
+            stride,
+            activation,
+            output_activation,
+            squeeze,
+            ..PLAIN
+        },
+    )
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
     fn any_block_matches_the_reference(
@@ -178,17 +205,18 @@ proptest! {
         inputs in 1usize..36,
         hidden in prop::option::of(1usize..52),
         outputs in 1usize..36,
-        stride in 1usize..3,
-        activate: bool,
+        form in any_form(),
         residual: bool,
         live: bool,
     ) {
         let map = Map { batch, height, width };
+        let stride = form.stride;
         let residual = residual && stride == 1;
         let outputs = if residual { inputs } else { outputs };
-        // A norm over a few values, or after a kernel that is a mere scale, has gradients that are differences of
-        // rounding errors.
-        let live = live && batch * height.div_ceil(stride) * width.div_ceil(stride) >= 6 && height * width >= 4;
-        check_block(Shape { map, inputs, hidden, outputs, stride, activate, residual, live });
+        // A norm over a few values, after a kernel that is a mere scale, or of what another norm and nothing curved scaled
+        // before has gradients that are differences of rounding errors.
+        let rows = batch * height.div_ceil(stride) * width.div_ceil(stride);
+        let live = live && rows >= 6 && height * width >= 4 && form.activation != Activation::None;
+        check_block(Shape { map, inputs, hidden, outputs, residual, live, ..form });
     }
 }

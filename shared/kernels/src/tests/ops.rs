@@ -5,16 +5,19 @@ use super::reference::*;
 use super::{BACKWARD, FORWARD, KINK_MARGIN, NormValues, Random, close, everywhere};
 use crate::pointwise::Pointwise;
 use crate::stem::Stem;
-use crate::{Wanted, pointwise, predict, stem, upsample};
+use crate::{Activation, Wanted, pointwise, predict, stem, upsample};
 
 #[test]
 fn pointwise_matches_the_reference() {
-    for (m, inputs, outputs, activate, live) in [
-        (map(2, 5, 4), 16, 32, true, true),
-        (map(1, 7, 3), 24, 7, false, true),
-        (map(1, 7, 3), 9, 50, true, false),
-        (map(4, 1, 1), 3, 16, false, false),
-        (map(2, 30, 21), 40, 80, true, true),
+    for (m, inputs, outputs, activation, live) in [
+        (map(2, 5, 4), 16, 32, Activation::Relu6, true),
+        (map(1, 7, 3), 24, 7, Activation::None, true),
+        (map(1, 7, 3), 9, 50, Activation::Relu6, false),
+        (map(4, 1, 1), 3, 16, Activation::None, false),
+        (map(2, 30, 21), 40, 80, Activation::Relu6, true),
+        (map(2, 9, 7), 16, 40, Activation::Relu, true),
+        (map(2, 9, 7), 16, 40, Activation::HardSwish, true),
+        (map(1, 7, 3), 9, 50, Activation::HardSwish, false),
     ] {
         let (x, w, norm_values, gradient, normed, z) = (0..400)
             .find_map(|seed| {
@@ -25,16 +28,16 @@ fn pointwise_matches_the_reference() {
                 let gradient = r.values(m.pixels() * outputs, -1.0, 1.0);
                 let normed = norm(&pointwise(&wide(&x), &wide(&w), inputs, outputs), &p);
                 let z = normed.value.clone();
-                (!activate || margin(&z) > KINK_MARGIN).then_some((x, w, p, gradient, normed, z))
+                (margin(&z, activation) > KINK_MARGIN).then_some((x, w, p, gradient, normed, z))
             })
             .expect("a seed away from the kinks");
-        let y = if activate { relu6(&z) } else { z.clone() };
-        let g = if activate { relu6_back(&z, &wide(&gradient)) } else { wide(&gradient) };
+        let y = activate(&z, activation);
+        let g = activate_back(&z, activation, &wide(&gradient));
         let (dy, gamma, beta) = norm_back(&normed, &norm_values, &g);
         let (dx, dw) = pointwise_back(&wide(&x), &wide(&w), &dy, inputs, outputs);
         everywhere(|isa| {
             let tag = |what: &str| format!("{what}, {m:?} {inputs} to {outputs} on {}", isa.name());
-            let op = Pointwise { weight: &w, norm: norm_values.norm(), activate };
+            let op = Pointwise { weight: &w, norm: norm_values.norm(), activation };
             let run = pointwise::forward(m, &x, &op, true).unwrap();
             close(&tag("output"), &run.output, &y, FORWARD);
             close(&tag("lean"), &pointwise::forward(m, &x, &op, false).unwrap().output, &y, FORWARD);
@@ -51,16 +54,16 @@ fn pointwise_matches_the_reference() {
 
 #[test]
 fn stem_matches_the_reference() {
-    for (m, inputs, outputs, live) in [
-        (map(2, 12, 10), 3, 16, true),
-        (map(1, 9, 7), 3, 8, true),
-        (map(2, 5, 6), 3, 33, false),
-        (map(5, 1, 1), 1, 16, false),
-        (map(3, 40, 36), 3, 16, true),
+    for (m, inputs, outputs, activation, live) in [
+        (map(2, 12, 10), 3, 16, Activation::Relu6, true),
+        (map(1, 9, 7), 3, 8, Activation::HardSwish, true),
+        (map(2, 5, 6), 3, 33, Activation::Relu6, false),
+        (map(5, 1, 1), 1, 16, Activation::Relu, false),
+        (map(3, 40, 36), 3, 16, Activation::Relu6, true),
     ] {
         let convolve = |x: &[f64], w: &[f64]| {
             let mut out = vec![0.0; m.strided(2).pixels() * outputs];
-            for (o, i, t) in taps(m, 2) {
+            for (o, i, t) in taps(m, 3, 2) {
                 for c in 0..inputs {
                     for k in 0..outputs {
                         out[o * outputs + k] += x[i * inputs + c] * w[(t * inputs + c) * outputs + k];
@@ -77,12 +80,13 @@ fn stem_matches_the_reference() {
                 let p = NormValues::new(r, outputs, live);
                 let gradient = r.values(m.strided(2).pixels() * outputs, -1.0, 1.0);
                 let normed = norm(&convolve(&wide(&x), &wide(&w)), &p);
-                (margin(&normed.value) > KINK_MARGIN).then_some((x, w, p, gradient, normed))
+                (margin(&normed.value, activation) > KINK_MARGIN).then_some((x, w, p, gradient, normed))
             })
             .expect("a seed away from the kinks");
-        let (dy, gamma, beta) = norm_back(&normed, &p, &relu6_back(&normed.value, &wide(&gradient)));
+        let (dy, gamma, beta) =
+            norm_back(&normed, &p, &activate_back(&normed.value, activation, &wide(&gradient)));
         let mut dw = vec![0.0; w.len()];
-        for (o, i, t) in taps(m, 2) {
+        for (o, i, t) in taps(m, 3, 2) {
             for c in 0..inputs {
                 for k in 0..outputs {
                     dw[(t * inputs + c) * outputs + k] += f64::from(x[i * inputs + c]) * dy[o * outputs + k];
@@ -91,13 +95,13 @@ fn stem_matches_the_reference() {
         }
         everywhere(|isa| {
             let tag = |what: &str| format!("{what}, {m:?} to {outputs} on {}", isa.name());
-            let op = Stem { weight: &w, norm: p.norm() };
+            let op = Stem { weight: &w, norm: p.norm(), activation };
             let run = stem::forward(m, &x, &op, true).unwrap();
-            close(&tag("output"), &run.output, &relu6(&normed.value), FORWARD);
+            close(&tag("output"), &run.output, &activate(&normed.value, activation), FORWARD);
             close(
                 &tag("lean"),
                 &stem::forward(m, &x, &op, false).unwrap().output,
-                &relu6(&normed.value),
+                &activate(&normed.value, activation),
                 FORWARD,
             );
             let found = stem::backward(&run.saved.unwrap(), &x, &gradient, Wanted::ALL).unwrap();

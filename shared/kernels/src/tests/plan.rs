@@ -1,12 +1,13 @@
 //! A plan computes what the training ops compute with fixed statistics.
 
-use super::blocks::{BlockCase, Shape, map};
+use super::blocks::{BlockCase, PLAIN, Shape, map};
+use super::laws::any_form;
 use super::{NormValues, Random, close, everywhere};
 use crate::block::{self, Block};
 use crate::plan::PlanBuilder;
 use crate::pointwise::Pointwise;
 use crate::stem::Stem;
-use crate::{Error, Map, pointwise, predict, stem, upsample};
+use crate::{Activation, Error, Map, pointwise, predict, stem, upsample};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -39,9 +40,10 @@ fn check_block(shape: Shape, plus: bool) {
 
 #[test]
 fn a_fused_block_matches_the_training_op() {
-    let shape = |map: Map, inputs, hidden, outputs, stride| {
+    let shape = |map: Map, inputs, hidden: Option<usize>, outputs, stride| {
         let residual = stride == 1 && inputs == outputs;
-        Shape { map, inputs, hidden, outputs, stride, activate: hidden.is_none(), residual, live: false }
+        let output_activation = if hidden.is_none() { Activation::Relu6 } else { Activation::None };
+        Shape { map, inputs, hidden, outputs, stride, output_activation, residual, live: false, ..PLAIN }
     };
     // Whole images in groups, stripes, several stripes of one image, tails, no expansion.
     check_block(shape(map(7, 3, 3), 16, Some(96), 16, 1), false);
@@ -49,6 +51,17 @@ fn a_fused_block_matches_the_training_op() {
     check_block(shape(map(3, 33, 31), 8, Some(144), 20, 2), false);
     check_block(shape(map(2, 15, 17), 24, None, 24, 1), false);
     check_block(shape(map(1, 1, 1), 3, Some(5), 7, 2), false);
+    // As in MobileNetV3.
+    let modern = |map, inputs, hidden, outputs, stride, squeeze| Shape {
+        kernel: 5,
+        activation: Activation::HardSwish,
+        squeeze,
+        ..shape(map, inputs, hidden, outputs, stride)
+    };
+    check_block(modern(map(7, 3, 3), 16, Some(96), 16, 1, Some(24)), false);
+    check_block(modern(map(1, 24, 40), 16, Some(208), 24, 1, None), false);
+    check_block(modern(map(3, 33, 31), 8, Some(72), 20, 2, Some(7)), false);
+    check_block(modern(map(1, 1, 1), 3, Some(5), 7, 2, Some(1)), false);
 }
 
 proptest! {
@@ -60,12 +73,11 @@ proptest! {
         inputs in 1usize..36,
         hidden in prop::option::of(1usize..52),
         outputs in 1usize..36,
-        stride in 1usize..3,
-        activate: bool,
+        form in any_form(),
         plus: bool,
     ) {
         let map = Map { batch, height, width };
-        check_block(Shape { map, inputs, hidden, outputs, stride, activate, residual: false, live: false }, plus);
+        check_block(Shape { map, inputs, hidden, outputs, ..form }, plus);
     }
 }
 
@@ -77,17 +89,17 @@ fn a_network_matches_its_ops() {
     let (stem_weight, stem_norm) = (r.values(27 * 24, -0.3, 0.3), NormValues::new(r, 24, false));
     let (lateral_weight, lateral_norm) = (r.values(24 * 20, -0.3, 0.3), NormValues::new(r, 20, false));
     let (weight, bias) = (r.values(9 * 20, -0.3, 0.3), r.values(9, -1.0, 1.0));
-    let stem_op = Stem { weight: &stem_weight, norm: stem_norm.norm() };
-    let lateral = Pointwise { weight: &lateral_weight, norm: lateral_norm.norm(), activate: false };
+    let stem_op = Stem { weight: &stem_weight, norm: stem_norm.norm(), activation: Activation::HardSwish };
+    let lateral =
+        Pointwise { weight: &lateral_weight, norm: lateral_norm.norm(), activation: Activation::None };
     let shape = Shape {
         map: small,
         inputs: 20,
         hidden: None,
         outputs: 20,
         stride: 2,
-        activate: true,
-        residual: false,
-        live: false,
+        output_activation: Activation::Relu6,
+        ..PLAIN
     };
     let (case, _) = BlockCase::new(shape);
     everywhere(|_| {
@@ -115,19 +127,10 @@ fn a_network_matches_its_ops() {
 fn a_stem_within_its_block_changes_nothing() {
     let r = &mut Random(4);
     let (weight, norm) = (r.values(27 * 20, -0.3, 0.3), NormValues::new(r, 20, false));
-    let op = Stem { weight: &weight, norm: norm.norm() };
+    let op = Stem { weight: &weight, norm: norm.norm(), activation: Activation::Relu6 };
     for (m, stride) in [(map(3, 21, 19), 1), (map(1, 140, 150), 1), (map(2, 2, 1), 2)] {
         let image = r.values(m.pixels() * 3, -1.0, 1.0);
-        let shape = Shape {
-            map: map(1, 5, 5),
-            inputs: 20,
-            hidden: None,
-            outputs: 12,
-            stride,
-            activate: false,
-            residual: false,
-            live: false,
-        };
+        let shape = Shape { map: map(1, 5, 5), inputs: 20, hidden: None, outputs: 12, stride, ..PLAIN };
         let (case, _) = BlockCase::new(shape);
         everywhere(|_| {
             let stem = stem::forward(m, &image, &op, false).unwrap().output;
@@ -155,10 +158,8 @@ fn what_does_not_fit_a_plan_is_refused() {
         inputs: 8,
         hidden: Some(16),
         outputs: 8,
-        stride: 1,
-        activate: false,
         residual: true,
-        live: false,
+        ..PLAIN
     });
     let mut b = PlanBuilder::new(8).unwrap();
     let length = |tensor, expected, found| Error::Length { tensor, expected, found };

@@ -1,7 +1,7 @@
 //! The ops written as one would on paper, in f64, everything materialised.
 
 use super::NormValues;
-use crate::{EPSILON, Map};
+use crate::{Activation, EPSILON, Map};
 
 pub(super) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| f64::from(*v)).collect()
@@ -38,19 +38,19 @@ pub(super) fn pointwise_back(
     (dx, dw)
 }
 
-/// Every (output pixel, input pixel, tap) of a 3x3 convolution with padding 1.
-pub(super) fn taps(map: Map, stride: usize) -> Vec<(usize, usize, usize)> {
-    let out = map.strided(stride);
+/// Every (output pixel, input pixel, tap) of a convolution of `side`, padded by half of it.
+pub(super) fn taps(map: Map, side: usize, stride: usize) -> Vec<(usize, usize, usize)> {
+    let (out, pad) = (map.strided(stride), side / 2);
     let mut found = Vec::new();
     for n in 0..map.batch {
         for oy in 0..out.height {
             for ox in 0..out.width {
-                for ky in 0..3 {
-                    for kx in 0..3 {
+                for ky in 0..side {
+                    for kx in 0..side {
                         let (iy, ix) = (oy * stride + ky, ox * stride + kx);
-                        if iy >= 1 && iy <= map.height && ix >= 1 && ix <= map.width {
-                            let input = (n * map.height + iy - 1) * map.width + ix - 1;
-                            found.push(((n * out.height + oy) * out.width + ox, input, ky * 3 + kx));
+                        if iy >= pad && iy < map.height + pad && ix >= pad && ix < map.width + pad {
+                            let input = (n * map.height + iy - pad) * map.width + ix - pad;
+                            found.push(((n * out.height + oy) * out.width + ox, input, ky * side + kx));
                         }
                     }
                 }
@@ -60,9 +60,9 @@ pub(super) fn taps(map: Map, stride: usize) -> Vec<(usize, usize, usize)> {
     found
 }
 
-pub(super) fn depthwise(x: &[f64], k: &[f64], map: Map, stride: usize, c: usize) -> Vec<f64> {
+pub(super) fn depthwise(x: &[f64], k: &[f64], map: Map, side: usize, stride: usize, c: usize) -> Vec<f64> {
     let mut out = vec![0.0; map.strided(stride).pixels() * c];
-    for (o, i, t) in taps(map, stride) {
+    for (o, i, t) in taps(map, side, stride) {
         for j in 0..c {
             out[o * c + j] += x[i * c + j] * k[t * c + j];
         }
@@ -75,11 +75,12 @@ pub(super) fn depthwise_back(
     k: &[f64],
     g: &[f64],
     map: Map,
+    side: usize,
     stride: usize,
     c: usize,
 ) -> (Vec<f64>, Vec<f64>) {
     let (mut dx, mut dk) = (vec![0.0; x.len()], vec![0.0; k.len()]);
-    for (o, i, t) in taps(map, stride) {
+    for (o, i, t) in taps(map, side, stride) {
         for j in 0..c {
             dx[i * c + j] += g[o * c + j] * k[t * c + j];
             dk[t * c + j] += g[o * c + j] * x[i * c + j];
@@ -134,15 +135,105 @@ pub(super) fn norm_back(normed: &Normed, p: &NormValues, g: &[f64]) -> (Vec<f64>
     (back.collect(), gamma, beta)
 }
 
-pub(super) fn relu6(z: &[f64]) -> Vec<f64> {
-    z.iter().map(|v| v.clamp(0.0, 6.0)).collect()
+pub(super) fn activate(z: &[f64], activation: Activation) -> Vec<f64> {
+    let f = |v: f64| match activation {
+        Activation::None => v,
+        Activation::Relu => v.max(0.0),
+        Activation::Relu6 => v.clamp(0.0, 6.0),
+        Activation::HardSwish => v * (v + 3.0).clamp(0.0, 6.0) / 6.0,
+    };
+    z.iter().map(|v| f(*v)).collect()
 }
 
-pub(super) fn relu6_back(z: &[f64], g: &[f64]) -> Vec<f64> {
-    z.iter().zip(g).map(|(v, g)| if *v > 0.0 && *v < 6.0 { *g } else { 0.0 }).collect()
+pub(super) fn activate_back(z: &[f64], activation: Activation, g: &[f64]) -> Vec<f64> {
+    let slope = |v: f64| match activation {
+        Activation::None => 1.0,
+        Activation::Relu => f64::from(u8::from(v > 0.0)),
+        Activation::Relu6 => f64::from(u8::from(v > 0.0 && v < 6.0)),
+        Activation::HardSwish if v <= -3.0 => 0.0,
+        Activation::HardSwish if v >= 3.0 => 1.0,
+        Activation::HardSwish => (2.0 * v + 3.0) / 6.0,
+    };
+    z.iter().zip(g).map(|(v, g)| slope(*v) * g).collect()
 }
 
-/// Distance of the nearest value to a kink of ReLU6.
-pub(super) fn margin(z: &[f64]) -> f64 {
-    z.iter().fold(f64::INFINITY, |m, v| m.min(v.abs()).min((v - 6.0).abs()))
+/// Distance of the nearest value to a kink of the activation.
+pub(super) fn margin(z: &[f64], activation: Activation) -> f64 {
+    let kinks: &[f64] = match activation {
+        Activation::None => &[],
+        Activation::Relu => &[0.0],
+        Activation::Relu6 => &[0.0, 6.0],
+        Activation::HardSwish => &[-3.0, 3.0],
+    };
+    z.iter().flat_map(|v| kinks.iter().map(move |kink| (v - kink).abs())).fold(f64::INFINITY, f64::min)
+}
+
+/// The matrices of a squeeze-excite, owned.
+pub(super) struct SqueezeValues {
+    pub(super) reduce: (Vec<f32>, Vec<f32>),
+    pub(super) restore: (Vec<f32>, Vec<f32>),
+}
+
+/// A squeeze-excite of `[images, pixels, channels]`, and what its gradient needs.
+pub(super) struct Squeezed {
+    pub(super) value: Vec<f64>,
+    pub(super) margin: f64,
+    means: Vec<f64>,
+    /// Before ReLU, and before the hard sigmoid.
+    reduced: Vec<f64>,
+    restored: Vec<f64>,
+    factors: Vec<f64>,
+}
+
+/// Index of the image's channel that value `i` of a map lies in.
+fn of_image(i: usize, pixels: usize, channels: usize) -> usize {
+    i / (pixels * channels) * channels + i % channels
+}
+
+fn linear(x: &[f64], (weight, bias): &(Vec<f32>, Vec<f32>)) -> Vec<f64> {
+    let (inputs, outputs) = (weight.len() / bias.len(), bias.len());
+    let mut out = pointwise(x, &wide(weight), inputs, outputs);
+    out.iter_mut().enumerate().for_each(|(i, v)| *v += f64::from(bias[i % outputs]));
+    out
+}
+
+pub(super) fn squeeze(a: &[f64], pixels: usize, channels: usize, p: &SqueezeValues) -> Squeezed {
+    let mut means = vec![0.0; a.len() / pixels];
+    for (i, v) in a.iter().enumerate() {
+        means[of_image(i, pixels, channels)] += v / pixels as f64;
+    }
+    let reduced = linear(&means, &p.reduce);
+    let restored = linear(&activate(&reduced, Activation::Relu), &p.restore);
+    let factors: Vec<f64> = restored.iter().map(|z| (z + 3.0).clamp(0.0, 6.0) / 6.0).collect();
+    let value = a.iter().enumerate().map(|(i, v)| v * factors[of_image(i, pixels, channels)]).collect();
+    let margin = margin(&reduced, Activation::Relu).min(margin(&restored, Activation::HardSwish));
+    Squeezed { value, margin, means, reduced, restored, factors }
+}
+
+/// Gradient with respect to the input; weight and bias gradients of both matrices.
+pub(super) fn squeeze_back(
+    a: &[f64],
+    pixels: usize,
+    channels: usize,
+    p: &SqueezeValues,
+    of: &Squeezed,
+    g: &[f64],
+) -> (Vec<f64>, [Vec<f64>; 4]) {
+    let mut back = vec![0.0; of.factors.len()];
+    for (i, (a, g)) in a.iter().zip(g).enumerate() {
+        back[of_image(i, pixels, channels)] += a * g;
+    }
+    let open = |z: &f64| if z.abs() < 3.0 { 1.0 / 6.0 } else { 0.0 };
+    back.iter_mut().zip(&of.restored).for_each(|(b, z)| *b *= open(z));
+    let few = p.reduce.1.len();
+    let sum = |g: &[f64], n: usize| (0..n).map(|c| g.iter().skip(c).step_by(n).sum()).collect::<Vec<f64>>();
+    let squeezed = activate(&of.reduced, Activation::Relu);
+    let (inner, restore) = pointwise_back(&squeezed, &wide(&p.restore.0), &back, few, channels);
+    let inner = activate_back(&of.reduced, Activation::Relu, &inner);
+    let (outer, reduce) = pointwise_back(&of.means, &wide(&p.reduce.0), &inner, channels, few);
+    let spread = g.iter().enumerate().map(|(i, g)| {
+        let at = of_image(i, pixels, channels);
+        g * of.factors[at] + outer[at] / pixels as f64
+    });
+    (spread.collect(), [reduce, sum(&inner, few), restore, sum(&back, channels)])
 }

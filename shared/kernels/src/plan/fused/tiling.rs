@@ -1,6 +1,6 @@
 //! How a map is cut into stripes, and what scratch a part needs for the highest of them.
 
-use super::{Enter, Fused, K};
+use super::{Enter, Fused};
 use crate::Map;
 use crate::gemm::TILE_ROWS_MAX;
 use crate::rows::block_rows;
@@ -27,10 +27,12 @@ pub(super) struct Tiling {
 }
 
 impl Tiling {
-    pub(super) fn new(map: Map, stride: usize, width: usize, threads: usize) -> Self {
+    /// For `fused` with a hidden map of `map`.
+    pub(super) fn new(map: Map, fused: &Fused, threads: usize) -> Self {
+        let (side, stride, width) = (fused.side, fused.stride, padded(fused.hidden));
         let to = map.strided(stride);
-        let row = (map.width + K - 1) * width;
-        let taps = |rows: usize| (rows - 1) * stride + K;
+        let row = (map.width + side - 1) * width;
+        let taps = |rows: usize| (rows - 1) * stride + side;
         let values = |rows: usize| taps(rows) * row + rows * to.width * width;
         let mut stripes = 1;
         while stripes < to.height && values(to.height.div_ceil(stripes)) > STRIPE_VALUES {
@@ -50,7 +52,7 @@ impl Tiling {
 
     pub(super) fn scratch(&self, fused: &Fused) -> Scratch {
         let width = padded(fused.hidden);
-        let pixels = (self.row / width - (K - 1)).div_ceil(fused.stride);
+        let pixels = (self.row / width - (fused.side - 1)).div_ceil(fused.stride);
         Scratch {
             spare: TILE_ROWS_MAX * fused.taken().max(fused.hidden),
             patches: match &fused.enter {

@@ -5,7 +5,9 @@ use burn::tensor::{Shape, TensorData};
 use kernels::block::{self, Block, Layer, LayerGradients, Weights};
 use kernels::pointwise::{self, Pointwise};
 use kernels::stem::{self, Stem};
-use kernels::{EPSILON, Error, Map, Moments, Norm, NormGradients, Statistics, Wanted, predict, upsample};
+use kernels::{
+    Activation, EPSILON, Error, Map, Moments, Norm, NormGradients, Statistics, Wanted, predict, upsample,
+};
 
 use super::{Form, Kind};
 
@@ -49,7 +51,7 @@ fn attempt(form: &Form, inputs: &[FlexTensor], save: bool) -> Result<Run, Error>
     Ok(match form.kind {
         Kind::Stem => {
             let Layer { weight, norm } = layer(1);
-            let run = stem::forward(map, x, &Stem { weight, norm }, save)?;
+            let run = stem::forward(map, x, &Stem { weight, norm, activation: Activation::Relu6 }, save)?;
             let output = pixels(map.strided(2), run.output);
             let saved = run.saved.map_or(Saved::Nothing, Saved::Stem);
             Run { output, moments: moments(run.moments), saved }
@@ -59,9 +61,12 @@ fn attempt(form: &Form, inputs: &[FlexTensor], save: bool) -> Result<Run, Error>
             let block = Block {
                 expand,
                 depthwise: layer(at),
+                squeeze: None,
                 project: layer(at + 3),
+                kernel: 3,
                 stride,
-                activate_output,
+                activation: Activation::Relu6,
+                output_activation: relu6_if(activate_output),
                 residual,
             };
             let run = block::forward(map, x, &block, save)?;
@@ -71,7 +76,8 @@ fn attempt(form: &Form, inputs: &[FlexTensor], save: bool) -> Result<Run, Error>
         }
         Kind::Pointwise { activate } => {
             let Layer { weight, norm } = layer(1);
-            let run = pointwise::forward(map, x, &Pointwise { weight, norm, activate }, save)?;
+            let op = Pointwise { weight, norm, activation: relu6_if(activate) };
+            let run = pointwise::forward(map, x, &op, save)?;
             let saved = run.saved.map_or(Saved::Nothing, Saved::Pointwise);
             Run { output: pixels(map, run.output), moments: moments(run.moments), saved }
         }
@@ -126,6 +132,7 @@ fn attempt_backward(
             let weights = Weights {
                 expand: expand.then(|| values(&inputs[1])),
                 depthwise: values(&inputs[at]),
+                squeeze: None,
                 project: values(&inputs[at + 3]),
             };
             let back = block::backward(saved, x, &weights, g, wanted)?;
@@ -188,6 +195,10 @@ fn moments(found: impl IntoIterator<Item = Moments>) -> Vec<FlexTensor> {
         tensor(values, shape)
     };
     found.into_iter().flat_map(|Moments { mean, var }| [vector(mean), vector(var)]).collect()
+}
+
+fn relu6_if(activate: bool) -> Activation {
+    if activate { Activation::Relu6 } else { Activation::None }
 }
 
 fn values(tensor: &FlexTensor) -> &[f32] {
