@@ -64,6 +64,39 @@ fn a_gradient_not_wanted_is_absent_and_changes_no_other() {
 }
 
 #[test]
+fn gradients_are_those_of_finite_differences() {
+    for (kernel, squeeze, live) in [(3, None, true), (5, Some(7), true), (5, Some(7), false)] {
+        let swish = Activation::HardSwish;
+        let shape = Shape {
+            kernel,
+            squeeze,
+            live,
+            activation: swish,
+            output_activation: swish,
+            map: map(2, 7, 6),
+            ..SHAPE
+        };
+        let (case, _) = BlockCase::new(shape);
+        let saved = block::forward(shape.map, &case.x, &case.block(), true).unwrap().saved.unwrap();
+        let back = block::backward(&saved, &case.x, &case.weights(), &case.gradient, Wanted::ALL).unwrap();
+        let direction = Random(5).values(case.x.len(), -1.0, 1.0);
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        let loss = |step: f32| {
+            let x: Vec<f32> = case.x.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
+            dot(&block::forward(shape.map, &x, &case.block(), true).unwrap().output, &case.gradient)
+        };
+        // Small, for not to step over a kink of the factors.
+        let step = 2e-4;
+        let expected = (loss(step) - loss(-step)) / (2.0 * f64::from(step));
+        let input = back.input.unwrap();
+        let (found, size) = (dot(&input, &direction), dot(&input, &input).sqrt());
+        assert!((found - expected).abs() <= 5e-3 * size, "{shape:?}: expected {expected}, found {found}");
+    }
+}
+
+#[test]
 fn statistics_survive_a_mean_far_from_zero() {
     let m = map(2, 20, 20);
     let r = &mut Random(1);
