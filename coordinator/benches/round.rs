@@ -14,6 +14,7 @@ mod clients;
 #[path = "round/host.rs"]
 mod host;
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -26,6 +27,8 @@ struct Measured {
     rounds: Vec<f64>,
     /// Processor time of the coordinator from one report to the next, milliseconds, sorted.
     cpu: Vec<f64>,
+    /// Bytes up and down from the first report to the last, per client and round.
+    bytes: [f64; 2],
     /// Peak of its resident memory, kB.
     peak: f64,
 }
@@ -37,17 +40,23 @@ fn main() {
     }
     let bench = arguments.iter().any(|argument| argument == "--bench");
     let dense = arguments.iter().any(|argument| argument == "dense");
-    let task =
-        |clients, rounds, values, codec: &str| Task { clients, rounds, values, codec: codec.to_owned() };
+    let task = Task::here;
     if arguments.iter().any(|argument| argument == "aggregate") {
         return aggregate::run(4_000_000, 20);
     }
-    // One task alone, for a closer look: `-- only 8,4,4000000,dense`.
+    // One task alone, for a closer look: `-- only 8,4,4000000,dense`. With an address and a command that leads there, the
+    // coordinator is elsewhere: `-- only 8,4,4000000,dense,10.77.0.1 nsenter --net=/proc/1/ns/net`, as simulations/peers has it.
     if let Some(place) = arguments.iter().position(|argument| argument == "only") {
-        let measured = measure(&Task::parse(&arguments[place + 1]));
-        println!("figure only/round {:.1} ms", median(&measured.rounds));
+        let there = arguments[place + 2..].iter().take_while(|argument| *argument != "--bench").cloned();
+        let measured = measure_through(&there.collect::<Vec<_>>(), &Task::parse(&arguments[place + 1]));
+        for round in &measured.rounds {
+            println!("figure only/each {round:.2} ms");
+        }
+        println!("figure only/round {:.2} ms", median(&measured.rounds));
         println!("figure only/cpu {:.1} ms", median(&measured.cpu));
         println!("figure only/peak {:.1} MB", measured.peak / 1e3);
+        println!("figure only/up {:.6} MB", measured.bytes[0] / 1e6);
+        println!("figure only/down {:.6} MB", measured.bytes[1] / 1e6);
         return;
     }
     if !bench {
@@ -82,9 +91,17 @@ fn main() {
 
 /// One run of a coordinator and its clients.
 fn measure(task: &Task) -> Measured {
+    measure_through(&[], task)
+}
+
+/// The same, with these words before the coordinator's command.
+fn measure_through(there: &[String], task: &Task) -> Measured {
     let root = tempfile::tempdir().unwrap();
     let federation = Federation::prepare(root.path(), task.clients);
-    let mut coordinator = Command::new(std::env::current_exe().unwrap())
+    let program = std::env::current_exe().unwrap();
+    let mut words = there.iter().map(OsStr::new).chain([program.as_os_str()]);
+    let mut coordinator = Command::new(words.next().unwrap())
+        .args(words)
         .args(["--coordinator".as_ref(), root.path().as_os_str(), task.text().as_ref()])
         .stdout(Stdio::piped())
         .spawn()
@@ -95,15 +112,19 @@ fn measure(task: &Task) -> Measured {
         let task = task.clone();
         move || federation.run(port, &task)
     });
-    let mut measured = Measured { rounds: Vec::new(), cpu: Vec::new(), peak: 0.0 };
+    let mut measured = Measured { rounds: Vec::new(), cpu: Vec::new(), bytes: [0.0; 2], peak: 0.0 };
     let (mut before, mut now) = (None, (0.0, 0.0));
+    let (mut bytes, mut first) = ([0.0; 2], None);
     for line in lines {
         let (name, value) = line.split_once(' ').unwrap();
         let value: f64 = value.parse().unwrap();
         match name {
+            "up" => bytes[0] = value,
+            "down" => bytes[1] = value,
             "at" => now.0 = value,
             "cpu" => {
                 now.1 = value;
+                first.get_or_insert(bytes);
                 if let Some((at, cpu)) = before.replace(now) {
                     measured.rounds.push(now.0 - at);
                     measured.cpu.push(now.1 - cpu);
@@ -115,6 +136,8 @@ fn measure(task: &Task) -> Measured {
     }
     assert!(coordinator.wait().unwrap().success());
     clients.join().unwrap();
+    let share = measured.rounds.len() as f64 * f64::from(task.clients);
+    measured.bytes = [0, 1].map(|way| (bytes[way] - first.map_or(0.0, |first| first[way])) / share);
     measured.rounds.sort_by(f64::total_cmp);
     measured.cpu.sort_by(f64::total_cmp);
     measured

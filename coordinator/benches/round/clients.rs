@@ -72,9 +72,10 @@ impl Federation {
         let payload = Bytes::from(codec.encode(&layout, &delta).unwrap().payload);
         let digest = Digest::of(&[&payload]);
         let update = Arc::new(Update { layout: layout.digest(), payload, digest });
+        let coordinator = SocketAddr::from((task.address, port));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let take_part = |tls| tokio::spawn(take_part(port, tls, update.clone()));
+            let take_part = |tls| tokio::spawn(take_part(coordinator, tls, update.clone()));
             let tasks: Vec<_> = self.clients.into_iter().map(take_part).collect();
             for task in tasks {
                 task.await.unwrap();
@@ -83,8 +84,8 @@ impl Federation {
     }
 }
 
-async fn connect(port: u16, tls: Arc<ClientConfig>) -> FederationChannel {
-    let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+async fn connect(coordinator: SocketAddr, tls: Arc<ClientConfig>) -> FederationChannel {
+    let tcp = TcpStream::connect(coordinator).await.unwrap();
     tcp.set_nodelay(true).unwrap();
     let name = ServerName::try_from(SERVER_NAME).unwrap();
     let mut io = Some(TokioIo::new(TlsConnector::from(tls).connect(name, tcp).await.unwrap()));
@@ -95,8 +96,8 @@ async fn connect(port: u16, tls: Arc<ClientConfig>) -> FederationChannel {
     federation_client(endpoint.connect_with_connector(once).await.unwrap(), Stamp::secure())
 }
 
-async fn take_part(port: u16, tls: Arc<ClientConfig>, update: Arc<Update>) {
-    let mut federation = connect(port, tls).await;
+async fn take_part(coordinator: SocketAddr, tls: Arc<ClientConfig>, update: Arc<Update>) {
+    let mut federation = connect(coordinator, tls).await;
     let (say, said) = mpsc::channel(4);
     let classes = vec!["thing".to_owned()];
     let hello = Hello { protocol: PROTOCOL_VERSION, classes, examples: 50, held_out: 5, run: None };
@@ -125,7 +126,7 @@ async fn take_part(port: u16, tls: Arc<ClientConfig>, update: Arc<Update>) {
 }
 
 async fn fetch(federation: &mut FederationChannel, run: RunId, version: u32) {
-    let request = proto::DownloadRequest { run: run.0, version };
+    let request = proto::DownloadRequest { run: run.0, version, ..proto::DownloadRequest::default() };
     let mut parts = federation.download(request).await.unwrap().into_inner();
     while parts.message().await.unwrap().is_some() {}
 }

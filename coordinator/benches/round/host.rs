@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,17 +24,24 @@ pub(crate) struct Task {
     pub(crate) rounds: u32,
     pub(crate) values: usize,
     pub(crate) codec: String,
+    /// Where the coordinator listens.
+    pub(crate) address: Ipv4Addr,
 }
 
 impl Task {
+    pub(crate) fn here(clients: u32, rounds: u32, values: usize, codec: &str) -> Self {
+        Self { clients, rounds, values, codec: codec.to_owned(), address: Ipv4Addr::LOCALHOST }
+    }
+
     pub(crate) fn text(&self) -> String {
-        format!("{},{},{},{}", self.clients, self.rounds, self.values, self.codec)
+        format!("{},{},{},{},{}", self.clients, self.rounds, self.values, self.codec, self.address)
     }
 
     pub(crate) fn parse(text: &str) -> Self {
         let words: Vec<_> = text.split(',').collect();
         let number = |place: usize| words[place].parse().unwrap();
-        Self { clients: number(0), rounds: number(1), values: number(2) as usize, codec: words[3].to_owned() }
+        let address = words.get(4).map_or(Ipv4Addr::LOCALHOST, |word| word.parse().unwrap());
+        Self { address, ..Self::here(number(0), number(1), number(2) as usize, words[3]) }
     }
 
     fn config(&self) -> RunConfig {
@@ -89,6 +97,9 @@ impl Write for Reports {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if String::from_utf8_lossy(bytes).contains("\"event\":\"round\"") {
             say("at", 1e3 * self.started.elapsed().as_secs_f64());
+            let [up, down] = crossed();
+            say("up", up);
+            say("down", down);
             say("cpu", cpu_ms());
         }
         Ok(bytes.len())
@@ -113,6 +124,16 @@ fn cpu_ms() -> f64 {
     spent.sum::<f64>() / 1e6
 }
 
+/// Bytes that all interfaces but loopback have received and sent: in a network of its own, what clients sent and got.
+fn crossed() -> [f64; 2] {
+    let text = fs::read_to_string("/proc/net/dev").unwrap();
+    let others = text.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() != "lo");
+    others.fold([0.0; 2], |[received, sent], (_, counts)| {
+        let count = |place| counts.split_whitespace().nth(place).map_or(0.0, |count| count.parse().unwrap());
+        [received + count(0), sent + count(8)]
+    })
+}
+
 /// Peak of the resident memory, kB.
 fn peak_kb() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -126,7 +147,7 @@ pub(crate) fn serve(state: &str, task: &Task) {
     runtime.block_on(async {
         let folder = StateFolder::open(Path::new(state)).unwrap();
         let (store, _) = FolderStore::open(&folder).unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind((task.address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (security, _) = secure(&folder, &[], address, &store).unwrap();
         println!("{}", address.port());

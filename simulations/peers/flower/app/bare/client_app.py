@@ -1,0 +1,13 @@
+"""Gives back what it got, with a little added."""
+
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+app = ClientApp()
+
+
+@app.train()
+def train(message: Message, _context: Context) -> Message:
+    arrays = [array + array.dtype.type(1e-3) for array in message.content["arrays"].to_numpy_ndarrays()]
+    content = RecordDict({"arrays": ArrayRecord(arrays), "metrics": MetricRecord({"num-examples": 1})})
+    return Message(content=content, reply_to=message)
