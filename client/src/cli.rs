@@ -86,6 +86,12 @@ pub struct Run {
     /// Memory for decoded images, MB.
     #[arg(long, value_name = "MB", default_value_t = 256)]
     pub cache_mb: usize,
+    /// Most memory for a training step, MB. A round that asks for more is declined, with what would fit.
+    #[arg(long, value_name = "MB", default_value_t = 2048)]
+    pub memory_mb: usize,
+    /// Look for the first layer with a value that is not finite, and name it if a training diverges.
+    #[arg(long)]
+    pub check_finite: bool,
     /// What it may compute with.
     #[command(flatten)]
     pub compute: Compute,

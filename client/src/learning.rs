@@ -43,6 +43,18 @@ impl Resources {
     }
 }
 
+/// What a device grants to training.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant {
+    pub(crate) resources: Resources,
+    /// Memory for decoded images.
+    pub(crate) cache_bytes: usize,
+    /// Memory for a step.
+    pub(crate) memory_bytes: usize,
+    /// Whether to look for values that are not finite.
+    pub(crate) check_finite: bool,
+}
+
 /// Which images a device holds out: always the same ones for the same name and the same images.
 fn held_out_seed(client: &ClientId) -> u64 {
     stream(0, None, Some(client), Purpose::HoldOut).next_u64()
@@ -56,16 +68,17 @@ pub(crate) fn trainer(
     dataset: &Dataset,
     client: &ClientId,
     held_out: f64,
-    cache_bytes: usize,
-    resources: Resources,
+    grant: Grant,
 ) -> Result<Box<dyn Trainer>, Failure> {
     let config = TrainerConfig {
-        backend: resources.backend,
-        threads: resources.threads,
+        backend: grant.resources.backend,
+        threads: grant.resources.threads,
         held_out,
         held_out_min: if held_out > 0.0 { HELD_OUT_MIN } else { 0 },
         held_out_seed: held_out_seed(client),
-        cache_bytes,
+        cache_bytes: grant.cache_bytes,
+        memory_bytes: Some(grant.memory_bytes),
+        check_finite: grant.check_finite,
         batch: BATCH,
         ..TrainerConfig::default()
     };

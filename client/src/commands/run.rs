@@ -17,14 +17,14 @@ use crate::failure::Failure;
 use crate::folder::{DataChoice, Folder, Member};
 use crate::happening::Happening;
 use crate::images::{left_out, open_to_learn};
-use crate::learning::{Resources, trainer};
+use crate::learning::{Grant, Resources, trainer};
 use crate::report::Reporter;
 
 /// Threads that keep the connection alive and write state; those that learn are the trainer's.
 const SERVICE_THREADS: usize = 2;
 
 pub(super) fn execute(arguments: Run) -> Result<ExitCode, Failure> {
-    let Run { state, data, split, held_out, cache_mb, compute, output } = arguments;
+    let Run { state, data, split, held_out, cache_mb, memory_mb, check_finite, compute, output } = arguments;
     let resources = Resources::new(&compute)?;
     let (folder, member) = Folder::open(&state.path)?;
     let connector = connector(&folder, &member)?;
@@ -34,7 +34,8 @@ pub(super) fn execute(arguments: Run) -> Result<ExitCode, Failure> {
     for text in left_out(&data, &dataset) {
         reporter.tell(&Happening::Notice { text });
     }
-    let trainer = trainer(&dataset, &member.client, held_out, cache_mb << 20, resources)?;
+    let grant = Grant { resources, cache_bytes: cache_mb << 20, memory_bytes: memory_mb << 20, check_finite };
+    let trainer = trainer(&dataset, &member.client, held_out, grant)?;
     drop(dataset);
     folder.store_data_choice(&DataChoice { split, held_out })?;
     let config = Config::new(member.client, trainer.summary(), RandomState::new().build_hasher().finish());
