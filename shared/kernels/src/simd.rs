@@ -43,7 +43,7 @@ pub(crate) trait Simd: Copy + 'static {
     const LANES: usize;
     /// Registers there are.
     const REGISTERS: usize;
-    /// Whether long loop bodies are worth compiling.
+    /// Whether long loop bodies are worth compiling, once per pass.
     const LONG_BODIES: bool = true;
     unsafe fn zero() -> Self::V;
     unsafe fn splat(value: f32) -> Self::V;

@@ -66,6 +66,30 @@ impl Source<'_> {
     pub(crate) unsafe fn fill<S: Simd>(&self, rows: Range<usize>, columns: usize, to: *mut f32) {
         // SAFETY: forwarded.
         unsafe {
+            if S::LONG_BODIES {
+                self.fill_here::<S>(rows, columns, to);
+            } else {
+                self.fill_apart::<S>(rows, columns, to);
+            }
+        }
+    }
+
+    /// One copy for all passes.
+    ///
+    /// # Safety
+    /// As for [`Source::fill`].
+    #[inline(never)]
+    unsafe fn fill_apart<S: Simd>(&self, rows: Range<usize>, columns: usize, to: *mut f32) {
+        // SAFETY: forwarded.
+        unsafe { self.fill_here::<S>(rows, columns, to) }
+    }
+
+    /// # Safety
+    /// As for [`Source::fill`].
+    #[inline(always)]
+    unsafe fn fill_here<S: Simd>(&self, rows: Range<usize>, columns: usize, to: *mut f32) {
+        // SAFETY: forwarded.
+        unsafe {
             match *self {
                 Self::Plain(values) => {
                     let stride = padded(columns);
