@@ -15,6 +15,8 @@ const WEIGHT_COPIES: usize = 8;
 /// Copies of an output: as tensor, on the host, its gradient on the host and as tensor, their product and its gradient.
 const OUTPUT_COPIES: usize = 6;
 const VALUE_BYTES: usize = size_of::<f32>();
+/// What the process takes before it trains.
+const PROCESS_BYTES: usize = 16 << 20;
 
 /// Bytes that training takes at its peak: some, and more for each image that goes through the network at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +133,9 @@ impl<'a> Walk<'a> {
         }
         let outputs = self.architecture.grid().len() * (2 * self.architecture.classes().len() + 4);
         let values = self.kept + self.passing + 2 * pixels.values() + OUTPUT_COPIES * outputs;
-        Need { fixed: WEIGHT_COPIES * layout.len() * VALUE_BYTES, per_image: values * VALUE_BYTES }
+        // An eighth lies in recycled buffers that are too large or too small for the next user.
+        let bytes = |values: usize| values * VALUE_BYTES / 8 * 9;
+        Need { fixed: PROCESS_BYTES + bytes(WEIGHT_COPIES * layout.len()), per_image: bytes(values) }
     }
 
     fn shape(&self, index: TensorIndex) -> &'a [usize] {
