@@ -26,6 +26,8 @@ use protocol::plan::{ClassLoss, Freeze, ModelSpec, Norm};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+#[path = "step/frozen.rs"]
+mod frozen;
 #[path = "step/plan.rs"]
 mod plan;
 
@@ -125,6 +127,7 @@ fn measure(preset: &str, batch: usize, steps: usize) -> anyhow::Result<()> {
             figure("rss_estimated", need / f64::from(1 << 20), "MiB");
         }
     }
+    frozen::measure(&architecture, &examples, (batch, steps), &values, figure)?;
     parts(&architecture, &examples, (batch, steps), &values, figure)
 }
 
