@@ -36,6 +36,8 @@ struct Measured {
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
     if let Some(place) = arguments.iter().position(|argument| argument == "--coordinator") {
+        // As the binary.
+        coordinator::memory::be_frugal();
         return host::serve(&arguments[place + 1], &Task::parse(&arguments[place + 2]));
     }
     let bench = arguments.iter().any(|argument| argument == "--bench");

@@ -18,7 +18,9 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 
-use crate::limits::{ANONYMOUS_TIME, CONNECTIONS_ANONYMOUS_MAX, CONNECTIONS_MAX, HANDSHAKE_TIME};
+use crate::limits::{
+    ANONYMOUS_TIME, CONNECTIONS_ANONYMOUS_MAX, CONNECTIONS_MAX, HANDSHAKE_TIME, TLS_BYTES_MAX,
+};
 use crate::meter::{Meter, Metered};
 
 /// A byte stream to a peer: a TCP connection, or a pipe of a test.
@@ -130,7 +132,8 @@ async fn secure(
 ) -> Result<Connection, String> {
     let handshake = timeout(HANDSHAKE_TIME, acceptor.accept(Metered::new(opened.io, meter))).await;
     let stream = handshake.map_err(|_| "the TLS handshake took too long")?;
-    let stream = stream.map_err(|error| error.to_string())?;
+    let mut stream = stream.map_err(|error| error.to_string())?;
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BYTES_MAX));
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let client = certificate.map(client_of).transpose().map_err(|error| error.to_string())?;
     let mut permits = vec![permit];

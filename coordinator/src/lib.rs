@@ -22,6 +22,7 @@ pub mod config;
 pub mod implications;
 pub mod learning;
 pub mod limits;
+pub mod memory;
 pub mod state;
 pub mod store;
 pub mod telemetry;

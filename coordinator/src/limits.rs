@@ -30,9 +30,11 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 /// Largest HTTP/2 frame, bytes: a usual piece of an upload with its envelope fits in one.
 pub const FRAME_BYTES_MAX: u32 = 32 << 10;
 /// Bytes of a stream that wait because the client does not take them; beyond, nothing more is made ready for it.
-pub const SEND_BYTES_MAX: usize = 32 << 10;
+pub const SEND_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a download in one message.
-pub const DOWNLOAD_CHUNK_BYTES: usize = 32 << 10;
+pub const DOWNLOAD_CHUNK_BYTES: usize = 16 << 10;
+/// Encrypted bytes of a connection that wait for the network.
+pub const TLS_BYTES_MAX: usize = 16 << 10;
 /// Time between HTTP/2 pings on an idle connection: keeps it open through hours of training, and finds dead ones.
 pub const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for the answer to a ping; a device that trains on all cores may be slow.
@@ -58,6 +60,8 @@ pub const PIECE_BYTES: usize = 128 << 10;
 pub const EMBEDDED_BYTES_MAX: usize = 256 << 10;
 /// Bytes of an upload that the operating system may hold back; beyond, they are written out while the rest arrives.
 pub const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
+/// Threads that add one large update.
+pub const ADDING_THREADS_MAX: usize = 4;
 /// Time for an upload beyond that which its length allows.
 pub const UPLOAD_TIME: Duration = Duration::from_secs(60);
 /// Slowest upload, bytes per second on average.

@@ -7,11 +7,12 @@ use clap::Parser;
 use coordinator::cli::{Cli, Command, ConfigCommand, ServeArgs, TokenCommand};
 use coordinator::config::{Config, Settings};
 use coordinator::learning::Detector;
-use coordinator::{Error, create_token, implications, serve, telemetry};
+use coordinator::{Error, create_token, implications, memory, serve, telemetry};
 use tokio::signal;
 use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
+    memory::be_frugal();
     let cli = Cli::parse();
     telemetry::start();
     let done = match cli.command {

@@ -19,7 +19,7 @@ use crate::grpc::{EnrolmentService, FederationService};
 use crate::http;
 use crate::ingest::Ingest;
 use crate::learning::Learning;
-use crate::limits::INPUTS_MAX;
+use crate::limits::{ADDING_THREADS_MAX, INPUTS_MAX};
 use crate::meter::Meter;
 use crate::output::Output;
 use crate::snapshots::{Snapshot, Snapshots};
@@ -77,6 +77,8 @@ pub async fn run(
     let (farewell_time, updates) = (parts.farewell_time, store.updates());
     let ingest = Arc::new(Ingest::new(parts.ingest_bytes, parts.uploads, updates));
     learning.knows(&config.settings().preset).map_err(Error::Usage)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let config = config.with_threads(threads.min(ADDING_THREADS_MAX));
     let run = config.run();
     let snapshots = Arc::new(Snapshots::default());
     let (recovered, reports, store) = {

@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_server(stubs)
         // The stubs take any transport; connecting is the shells' business.
         .build_transport(false)
+        .codec_path("crate::buffers::SmallBuffers")
         // Chunks are slices of one buffer that all downloads share.
         .bytes(".fovea.v1.DownloadPart.chunk")
         .bytes(".fovea.v1.UploadPart.chunk")

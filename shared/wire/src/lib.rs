@@ -5,6 +5,8 @@
 //! feature `grpc` there are the generated stubs and the one mapping of errors to statuses as well; without it nothing here
 //! needs a runtime, so a simulation can count the bytes a message really takes.
 
+#[cfg(feature = "grpc")]
+pub mod buffers;
 pub mod chunk;
 pub mod decode;
 pub mod encode;

@@ -21,6 +21,9 @@ pub(super) const ENTRY: Entry<dyn Rule> = Entry {
     build: |choice| Ok(Box::new(choice.parse::<Mean>()?)),
 };
 
+/// Values from which on several threads add faster than one.
+const PARALLEL_MIN: usize = 1 << 18;
+
 /// No settings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +50,7 @@ impl Combination for Sum {
         weight: u32,
         threads: usize,
     ) -> Result<(), UpdateError> {
+        let threads = if self.0.layout().len() < PARALLEL_MIN { 1 } else { threads };
         update.add_to(&mut self.0, payload, weight, threads)
     }
 

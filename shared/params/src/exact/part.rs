@@ -38,8 +38,9 @@ impl Scales {
     /// # Errors
     /// [`SumError::Value`] for the first that cannot.
     pub fn check(&self, tensor: usize, first: usize, values: &[f32]) -> Result<(), SumError> {
-        let scale = self.of_tensor(tensor);
-        let fits = |value: f32| (f64::from(value) * scale).abs() <= SUBTICKS_MAX;
+        // Scales are powers of two, so the bound is a number of the values' own kind, unless it is beyond all of them.
+        let most = ((SUBTICKS_MAX / self.of_tensor(tensor)) as f32).min(f32::MAX);
+        let fits = |value: f32| value.abs() <= most;
         for (number, lane) in values.chunks(LANE).enumerate() {
             // Without an exit inside a lane, several values are compared at a time.
             if lane.iter().map(|&value| u32::from(!fits(value))).fold(0, |any, bad| any | bad) == 0 {
@@ -103,25 +104,23 @@ impl Part<'_> {
     /// # Errors
     /// [`SumError::Value`] for values that should not have passed the check: the sum is then of no use any more.
     pub fn add(&mut self, tensor: usize, first: usize, values: &[f32]) -> Result<(), SumError> {
+        self.scales.check(tensor, first, values)?;
         let scale = self.scales.of_tensor(tensor);
         let sums = &mut self.sums[first - self.first..][..values.len()];
-        let fits = if self.weight <= WEIGHT_MAX {
-            add_light(sums, values, scale, f64::from(self.weight))
+        if self.weight <= WEIGHT_MAX {
+            add_light(sums, values, scale, self.weight.into());
         } else {
-            add_heavy(sums, values, scale, self.weight.into())
-        };
-        if fits { Ok(()) } else { self.scales.check(tensor, first, values) }
+            add_heavy(sums, values, scale, self.weight.into());
+        }
+        Ok(())
     }
 }
 
-/// Whether all values were within bounds.
-fn add_light(sums: &mut [i64], values: &[f32], scale: f64, weight: f64) -> bool {
+fn add_light(sums: &mut [i64], values: &[f32], scale: f64, weight: f64) {
     const INTEGERS: f64 = (1_u64 << 52) as f64;
-    let mut fits = 1;
     for (sum, &value) in sums.iter_mut().zip(values) {
         let subticks = f64::from(value) * scale;
         let size = subticks.abs();
-        fits &= u64::from(size <= SUBTICKS_MAX);
         // To the nearest whole number, halves to the even one; then halves away from zero.
         let even = (size + INTEGERS) - INTEGERS;
         let whole = even + if size - even == 0.5 { 1.0 } else { 0.0 };
@@ -129,15 +128,10 @@ fn add_light(sums: &mut [i64], values: &[f32], scale: f64, weight: f64) -> bool 
         let product = product.to_bits().wrapping_sub(UNITS.to_bits()) as i64;
         *sum = sum.wrapping_add(product);
     }
-    fits == 1
 }
 
-fn add_heavy(sums: &mut [i64], values: &[f32], scale: f64, weight: i64) -> bool {
-    let mut fits = true;
+fn add_heavy(sums: &mut [i64], values: &[f32], scale: f64, weight: i64) {
     for (sum, &value) in sums.iter_mut().zip(values) {
-        let subticks = f64::from(value) * scale;
-        fits &= subticks.abs() <= SUBTICKS_MAX;
-        *sum = sum.wrapping_add(rounded(subticks).wrapping_mul(weight));
+        *sum = sum.wrapping_add(rounded(f64::from(value) * scale).wrapping_mul(weight));
     }
-    fits
 }
