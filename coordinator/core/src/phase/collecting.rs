@@ -263,8 +263,14 @@ impl Collecting {
             return Closing::cut_short(cx, now, published, report, self.opened, out);
         }
         let contributors = self.attendance.iter().filter(|(_, presence)| *presence == Presence::Answered);
-        let connected = contributors.filter(|(client, _)| cx.roster.holds(client));
-        let evaluators = connected.map(|(client, _)| (client.clone(), Presence::Present)).collect();
+        let (present, absent): (Vec<_>, Vec<_>) =
+            contributors.map(|(client, _)| client.clone()).partition(|client| cx.roster.holds(client));
+        // Uploads may come before sessions, after a restart: somebody is waited for, or nobody would evaluate.
+        let (evaluators, presence) = match present.is_empty() {
+            true => (absent, Presence::Away(now + cx.config.grace())),
+            false => (present, Presence::Present),
+        };
+        let evaluators = evaluators.into_iter().map(|client| (client, presence)).collect();
         Closing::begin(cx, now, published, report, self.opened, evaluators, out)
     }
 

@@ -136,6 +136,12 @@ fn varied(momentum: bool, cohort: Option<u32>, min_contributors: u32) -> Setting
     })
 }
 
+/// Found by the property below: after a restart all uploads came before any session, and nobody was asked to evaluate.
+#[test]
+fn a_version_made_before_its_clients_are_back_is_evaluated() {
+    check(varied(false, None, 1), 4, 2_364_178_997_199_234_593, false, &[12, 10, 20, 19]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
