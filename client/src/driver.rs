@@ -6,10 +6,11 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client_core::download::{FetchError, FetchedModel, Shape};
 use client_core::effect::Effect;
 use client_core::event::Event;
 use client_core::{Client, Config};
-use params::{Digest, Scope};
+use params::Digest;
 use protocol::evaluation::Evaluation;
 use protocol::id::{RunId, Version};
 use protocol::message::{Receipt, ToClient, UpdateHeader};
@@ -25,7 +26,7 @@ use crate::connection::{ConnectError, Connector};
 use crate::folder::{Folder, FolderError};
 use crate::happening::Happening;
 use crate::session::{End, News, Session};
-use crate::transfer::{Shape, fetch, upload};
+use crate::transfer::{Kept, Wanted, fetch, upload};
 use crate::worker::{self, Done, Job, Subject};
 
 /// What has happened and is not handled yet; whoever has more to tell waits.
@@ -91,6 +92,7 @@ pub async fn run(
         channel: None,
         run: None,
         shape: None,
+        kept: Kept::default(),
         told: None,
         given_up: None,
         report,
@@ -149,6 +151,8 @@ struct Driver<R> {
     jobs: mpsc::Sender<Job>,
     run: Option<RunId>,
     shape: Option<Shape>,
+    /// Of a download that broke off.
+    kept: Kept,
     /// The owner has been told of the session, or that there is none.
     told: Option<bool>,
     /// A session that took no more messages has been ended; client-core does not know yet.
@@ -183,7 +187,7 @@ impl<R: FnMut(Happening)> Driver<R> {
                 self.work(Job::Train(job)).await?;
             }
             Effect::Evaluate(job) => self.work(Job::Evaluate(job)).await?,
-            Effect::Fetch { version, model_digest } => self.fetch(version, model_digest),
+            Effect::Fetch { version, model_digest, held } => self.fetch(version, model_digest, held),
             Effect::Upload { header, payload } => self.upload(header, payload),
             Effect::Persist { name, bytes } => {
                 let folder = Arc::clone(&self.folder);
@@ -212,14 +216,15 @@ impl<R: FnMut(Happening)> Driver<R> {
         self.jobs.send(job).await.map_err(|error| broken("the worker", error))
     }
 
-    fn fetch(&mut self, version: Version, model_digest: Digest) {
+    fn fetch(&mut self, version: Version, digest: Digest, held: Option<Arc<FetchedModel>>) {
         let needs = (self.channel.clone(), self.run, self.shape.clone());
+        let kept = self.kept.clone();
         self.transfers.spawn(async move {
             let fetched = match needs {
                 (Some(channel), Some(run), Some(shape)) => {
-                    fetch(channel, run, version, model_digest, shape).await
+                    fetch(channel, Wanted { run, version, digest, held }, shape, kept).await
                 }
-                _ => Err(NO_SESSION.to_owned()),
+                _ => Err(FetchError::Broken(NO_SESSION.to_owned())),
             };
             let bytes = fetched.as_ref().ok().map(|(_, bytes)| *bytes);
             let event = Event::Fetched { version, model: fetched.map(|(model, _)| model) };
@@ -299,9 +304,8 @@ impl<R: FnMut(Happening)> Driver<R> {
         let seconds = took.as_secs_f64();
         match (subject, &event) {
             (Subject::Model, Event::Prepared(Ok(layout))) => {
-                let shared = Arc::new(layout.of_scope(Scope::Shared));
-                let statistics_len = layout.of_scope(Scope::Statistic).len();
-                self.shape = Some(Shape { shared, statistics_len });
+                // Statistics that make no pairs are client-core's to complain of.
+                self.shape = Shape::new(layout).ok();
             }
             (Subject::Round(round), Event::Trained(Ok(outcome))) => {
                 let &TrainOutcome { examples, steps, loss, .. } = outcome;

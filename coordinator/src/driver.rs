@@ -177,7 +177,7 @@ impl Driver {
                 Effect::Publish(published) => {
                     self.settle(&mut group, events).await?;
                     let stored = self.publish(published).await?;
-                    group.entries.push(stored);
+                    group.entries.extend(stored);
                 }
                 Effect::Initialise { .. } | Effect::Score { .. } | Effect::Halt { .. } => {
                     self.settle(&mut group, events).await?;

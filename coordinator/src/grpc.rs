@@ -80,7 +80,7 @@ impl Federation for FederationService {
         request: Request<proto::DownloadRequest>,
     ) -> Result<Response<Self::DownloadStream>, Status> {
         let client = self.caller(&request)?;
-        Ok(Response::new(download::begin(self, client, request.into_inner())?))
+        Ok(Response::new(download::begin(self, client, &request.into_inner())?))
     }
 
     async fn upload(

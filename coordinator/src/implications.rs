@@ -1,10 +1,8 @@
 //! What settings imply, before anybody waits for it: bytes per round, and memory.
 
-use std::sync::Arc;
-
-use codec::snapshot::encode_snapshot;
 use coordinator_core::InitialModel;
-use params::{Canonical, Layout, Scope};
+use coordinator_core::downlink::{Sizes, VERSIONS_SERVED, sizes};
+use params::{Layout, Scope};
 use protocol::plan::{ModelSpec, UplinkPlan};
 use protocol::randomness::{Purpose, stream};
 use serde_json::json;
@@ -12,7 +10,7 @@ use serde_json::json;
 use crate::Error;
 use crate::config::Config;
 use crate::learning::Learning;
-use crate::limits::{SNAPSHOTS_MAX, VERSIONS_MAX};
+use crate::limits::VERSIONS_MAX;
 use crate::output::bytes;
 
 /// Classes that are reckoned with while nobody knows how many there will be.
@@ -29,8 +27,10 @@ pub struct Implications {
     pub dense_bytes: u64,
     /// An update as it is sent, bytes (of random values: a real one differs by some percent).
     pub update_bytes: u64,
-    /// A version as it is fetched, bytes.
+    /// The first version as it is fetched, whole, bytes.
     pub snapshot_bytes: u64,
+    /// What leads from one version to the next, bytes (of random values, with statistics that all move by some steps).
+    pub delta_bytes: u64,
     /// Clients reckoned with per round.
     pub clients: u64,
     /// Updates without which a round publishes nothing.
@@ -53,38 +53,39 @@ pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Erro
     let spec = ModelSpec { preset: settings.preset.clone(), classes };
     let InitialModel { layout, shared, statistics } =
         learning.initial(&spec, settings.seed).map_err(Error::Usage)?;
-    let shared_layout = Arc::new(layout.of_scope(Scope::Shared));
-    let update_bytes = update_bytes(&shared_layout, &settings.uplink, settings.seed)?;
-    let model = Canonical::from_values(shared_layout, &shared);
-    let model = model.map_err(|error| Error::Usage(error.to_string()))?;
-    let snapshot_bytes = encode_snapshot(&model, &statistics).len() as u64;
+    let shared_layout = layout.of_scope(Scope::Shared);
+    let mut rng = stream(settings.seed, None, None, Purpose::World);
+    let moves: Vec<f32> = std::iter::repeat_with(|| heavy_tailed(&mut rng)).take(shared.len()).collect();
+    let update_bytes = update_bytes(&shared_layout, &settings.uplink, &moves)?;
     let values = shared.len() as u64;
+    let initial = InitialModel { layout, shared, statistics };
+    let Sizes { whole, delta } = sizes(&config.run, initial, &moves).map_err(Error::Usage)?;
     let clients = settings.cohort.unwrap_or(settings.min_clients).into();
-    // Uploads under way, and per weight: sums 8, ticks 4 (the version and its successor), optimiser state up to 4, the stored form while it is written 8.
+    // Uploads under way, and per weight: sums 8, ticks 4 and residual 4 (the version, the one before it and the one after it), optimiser
+    // state up to 4, the stored form while it is written 12, deltas 4.
     let ingest = u64::from(config.settings.ingest_memory) << 20;
-    let memory_bytes = values * (8 + 2 * 4 + 4 + 8) + SNAPSHOTS_MAX as u64 * snapshot_bytes + ingest;
+    let memory_bytes = values * (8 + 3 * 8 + 4 + 12 + 4) + VERSIONS_SERVED as u64 * whole + ingest;
     Ok(Implications {
         classes: spec.classes.len(),
-        shared_values: shared.len(),
+        shared_values: values as usize,
         dense_bytes: 4 * values,
         update_bytes,
-        snapshot_bytes,
+        snapshot_bytes: whole,
+        delta_bytes: delta,
         clients,
         min_contributors: config.run.min_contributors(),
         memory_bytes,
-        versions_bytes: VERSIONS_MAX as u64 * 8 * values,
+        versions_bytes: VERSIONS_MAX as u64 * 12 * values,
     })
 }
 
 /// An update of random values as long as the plan's codec makes it.
-fn update_bytes(layout: &Layout, uplink: &UplinkPlan, seed: u64) -> Result<u64, Error> {
+fn update_bytes(layout: &Layout, uplink: &UplinkPlan, values: &[f32]) -> Result<u64, Error> {
     let UplinkPlan { density, floor, value_bits, budget_bytes: budget, .. } = *uplink;
     let settings = codec::Settings { density, floor, value_bits, budget, ..codec::Settings::default() };
     let refuse = |error: String| Error::Usage(error);
     let codec = codec::build(&uplink.codec, &settings).map_err(|error| refuse(error.to_string()))?;
-    let mut rng = stream(seed, None, None, Purpose::World);
-    let values: Vec<f32> = std::iter::repeat_with(|| heavy_tailed(&mut rng)).take(layout.len()).collect();
-    let encoded = codec.encode(layout, &values).map_err(|error| refuse(error.to_string()))?;
+    let encoded = codec.encode(layout, values).map_err(|error| refuse(error.to_string()))?;
     Ok(encoded.payload.len() as u64)
 }
 
@@ -100,7 +101,7 @@ fn heavy_tailed(rng: &mut impl rand::Rng) -> f32 {
 /// Those of [`of`].
 pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
     let found = of(config, learning)?;
-    let Implications { clients, update_bytes, snapshot_bytes, dense_bytes, .. } = found;
+    let Implications { clients, update_bytes, snapshot_bytes, delta_bytes, dense_bytes, .. } = found;
     let ratio = dense_bytes as f64 / update_bytes.max(1) as f64;
     if config.settings.json {
         return Ok(json!({
@@ -113,9 +114,10 @@ pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
                 "dense_bytes": dense_bytes,
                 "update_bytes": update_bytes,
                 "snapshot_bytes": snapshot_bytes,
+                "delta_bytes": delta_bytes,
                 "min_contributors": found.min_contributors,
                 "uplink_bytes_per_round": clients * update_bytes,
-                "downlink_bytes_per_round": clients * snapshot_bytes,
+                "downlink_bytes_per_round": clients * delta_bytes,
                 "memory_bytes": found.memory_bytes,
                 "versions_bytes": found.versions_bytes,
             },
@@ -131,9 +133,14 @@ pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
     line(format!("classes            {}{assumed}", found.classes));
     line(format!("shared parameters  {} ({} as f32)", found.shared_values, bytes(dense_bytes)));
     line(format!("one update         about {} (1/{ratio:.0} of dense)", bytes(update_bytes)));
-    line(format!("one version        {}", bytes(snapshot_bytes)));
+    let ratio = dense_bytes as f64 / delta_bytes.max(1) as f64;
+    line(format!(
+        "one version        about {} (1/{ratio:.0} of dense), {} whole",
+        bytes(delta_bytes),
+        bytes(snapshot_bytes)
+    ));
     line(format!("a version            needs {} of {clients} updates", found.min_contributors));
-    let (up, down) = (bytes(clients * update_bytes), bytes(clients * snapshot_bytes));
+    let (up, down) = (bytes(clients * update_bytes), bytes(clients * delta_bytes));
     line(format!("a round            about {up} up, {down} down with {clients} clients"));
     line(format!(
         "memory             about {} besides scoring, however many clients",

@@ -67,8 +67,6 @@ pub const UPLOAD_TIME: Duration = Duration::from_secs(60);
 /// Slowest upload, bytes per second on average.
 pub const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 
-/// Versions served; older ones are not asked for by any plan.
-pub const SNAPSHOTS_MAX: usize = 2;
 /// Versions kept in the store: should the newest be damaged, the one before it and the journal make it again.
 pub const VERSIONS_MAX: usize = 3;
 /// Shortest journal that is rewritten without what is no longer needed, bytes.

@@ -22,7 +22,7 @@ use crate::learning::Learning;
 use crate::limits::{ADDING_THREADS_MAX, INPUTS_MAX};
 use crate::meter::Meter;
 use crate::output::Output;
-use crate::snapshots::{Snapshot, Snapshots};
+use crate::snapshots::Snapshots;
 use crate::store::Store;
 use crate::tokens::Tokens;
 use crate::{Error, SharedStore};
@@ -84,9 +84,9 @@ pub async fn run(
     let (recovered, reports, store) = {
         let (config, snapshots) = (config.clone(), snapshots.clone());
         let recovered = tokio::task::spawn_blocking(move || {
-            let recovered = recover(config, &*store)?;
-            if let Some(published) = &recovered.published {
-                snapshots.put(published.version, Snapshot::of(published));
+            let mut recovered = recover(config, &*store)?;
+            if let Some(published) = recovered.published.take() {
+                snapshots.resume(Arc::new(published), std::mem::take(&mut recovered.deltas).into_iter());
             }
             let reports: Vec<_> = store.reports()?.into_values().collect();
             Ok::<_, Error>((recovered, reports, store))

@@ -1,51 +1,87 @@
 //! Published versions as they are served: encoded once, shared by all downloads.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
+use codec::delta::Content;
 use coordinator_core::Published;
+use coordinator_core::downlink::{Downlink, Shared};
 use params::Digest;
 use protocol::id::Version;
+use protocol::message::{Part, PartKind};
 
-use crate::limits::SNAPSHOTS_MAX;
+use crate::locked;
 
-/// A version's bytes on the wire.
-#[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) bytes: Bytes,
+/// What a client is sent.
+#[derive(Debug)]
+pub(crate) struct Download {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) pieces: Vec<Bytes>,
+    pub(crate) length: u64,
+    /// Of all pieces, one after the other.
     pub(crate) digest: Digest,
 }
 
-impl Snapshot {
-    /// Encodes a version; takes some milliseconds per million weights.
-    pub(crate) fn of(published: &Published) -> Self {
-        let bytes = Bytes::from(codec::snapshot::encode_snapshot(&published.model, &published.statistics));
-        Self { digest: Digest::of(&[&bytes]), bytes }
+impl Download {
+    /// The bytes from `from` on, in chunks of at most `size`.
+    pub(crate) fn chunks(&self, from: u64, size: usize) -> impl Iterator<Item = Bytes> + Send {
+        let mut skipped = usize::try_from(from).unwrap_or(usize::MAX);
+        let pieces = self.pieces.clone().into_iter();
+        let rest = pieces.map(move |piece| {
+            let skip = skipped.min(piece.len());
+            skipped -= skip;
+            piece.slice(skip..)
+        });
+        rest.flat_map(move |piece| wire::chunk::split(piece, size))
     }
 }
 
-/// The newest versions.
+/// The newest versions, and what leads to them.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
-    held: RwLock<BTreeMap<Version, Snapshot>>,
+    downlink: RwLock<Downlink>,
+    /// Since the last publication: by version and what is held, if deltas lead there.
+    downloads: Mutex<BTreeMap<(Version, Option<Content>), Arc<Download>>>,
 }
 
 impl Snapshots {
-    /// Serves a version from now on; the oldest one goes.
-    pub(crate) fn put(&self, version: Version, snapshot: Snapshot) {
-        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        held.insert(version, snapshot);
-        while held.len() > SNAPSHOTS_MAX {
-            held.pop_first();
-        }
+    /// Goes on after a restart: what was published last, and the deltas up to it. Takes some milliseconds per million weights, as the
+    /// others do that encode something.
+    pub(crate) fn resume(&self, published: Arc<Published>, deltas: impl Iterator<Item = Vec<u8>>) {
+        self.change(|downlink| *downlink = Downlink::resume(published, deltas));
     }
 
-    pub(crate) fn get(&self, version: Version) -> Option<Snapshot> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).get(&version).cloned()
+    /// Serves a version from now on; what leads there, to be stored.
+    pub(crate) fn publish(&self, published: Arc<Published>) -> Option<Shared> {
+        self.change(|downlink| downlink.publish(published))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Downlink) -> T) -> T {
+        let mut downlink = self.downlink.write().unwrap_or_else(PoisonError::into_inner);
+        locked(&self.downloads).clear();
+        change(&mut downlink)
+    }
+
+    /// What a client needs for a version that holds a state of this name.
+    pub(crate) fn offer(&self, version: Version, held: Option<Content>) -> Option<Arc<Download>> {
+        let downlink = self.downlink.read().unwrap_or_else(PoisonError::into_inner);
+        let offer = downlink.offer(version, held)?;
+        // So many states are known, whatever clients claim to hold.
+        let is_whole = offer.parts.first().is_some_and(|part| part.kind == PartKind::Snapshot);
+        let key = (version, held.filter(|_| !is_whole));
+        if let Some(download) = locked(&self.downloads).get(&key) {
+            return Some(download.clone());
+        }
+        let slices: Vec<&[u8]> = offer.pieces.iter().map(|piece| &**piece).collect();
+        let (length, digest) = (offer.bytes(), Digest::of(&slices));
+        let pieces = offer.pieces.into_iter().map(Bytes::from_owner).collect();
+        let download = Arc::new(Download { parts: offer.parts, pieces, length, digest });
+        locked(&self.downloads).insert(key, download.clone());
+        Some(download)
     }
 
     pub(crate) fn newest(&self) -> Option<Version> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).keys().last().copied()
+        self.downlink.read().unwrap_or_else(PoisonError::into_inner).newest()
     }
 }

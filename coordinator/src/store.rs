@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use coordinator_core::downlink::STEPS_MAX;
 use coordinator_core::journal::{Compaction, RecordError};
 use coordinator_core::{Record, RoundReport};
 use params::Digest;
@@ -35,6 +37,13 @@ pub enum Entry {
         version: Version,
         /// Its blob.
         blob: Digest,
+    },
+    /// What leads from the version published before, or from the same one with other statistics, to this one.
+    Delta {
+        /// The version.
+        version: Version,
+        /// As devices get it.
+        bytes: Arc<[u8]>,
     },
     /// A round is over; a later report of the same round replaces an earlier one.
     Report(Box<RoundReport>),
@@ -203,6 +212,7 @@ impl Entry {
     const REPORT: u8 = 3;
     const ENROLLED: u8 = 4;
     const FAREWELL: u8 = 5;
+    const DELTA: u8 = 6;
     /// A record whose payload is kept elsewhere.
     const UPDATE: u8 = 7;
 
@@ -216,6 +226,7 @@ impl Entry {
             Self::Report(report) => (Self::REPORT, json(report)),
             Self::Enrolled(enrolled) => (Self::ENROLLED, json(enrolled)),
             Self::Farewell => (Self::FAREWELL, Vec::new()),
+            Self::Delta { version, bytes } => (Self::DELTA, [&version.0.to_le_bytes(), &**bytes].concat()),
         };
         let mut bytes = vec![kind];
         bytes.extend_from_slice(&body);
@@ -242,6 +253,11 @@ impl Entry {
             }
             Self::REPORT => serde_json::from_slice(body).map(Self::Report).map_err(text),
             Self::ENROLLED => serde_json::from_slice(body).map(Self::Enrolled).map_err(text),
+            Self::DELTA => {
+                let (version, bytes) = body.split_first_chunk().ok_or("it has no version")?;
+                let version = Version(u32::from_le_bytes(*version));
+                Ok(Self::Delta { version, bytes: bytes.into() })
+            }
             Self::FAREWELL if body.is_empty() => Ok(Self::Farewell),
             kind => Err(format!("kind {kind} is not known")),
         }
@@ -260,6 +276,8 @@ fn compacted(
             false
         }
         Ok(Entry::Version { version, .. }) => *version >= oldest,
+        // Two for each version: one for its weights, one for its statistics.
+        Ok(Entry::Delta { version, .. }) => version.0.saturating_add(STEPS_MAX as u32 / 2) >= oldest.0,
         _ => true,
     });
     plan.into_summary().map(|record| Ok(Entry::Record(record))).into_iter().chain(rest)

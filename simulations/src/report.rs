@@ -83,6 +83,7 @@ impl RunReport {
                 series: vec![
                     self.series("update", |round| per(round.uplink_bytes, round.contributors)),
                     self.series("evaluation", |round| per(round.evaluation_bytes, round.evaluators)),
+                    self.series("version, per fetch", |round| per(round.downlink_bytes, round.fetches)),
                 ],
             },
             Chart {
@@ -109,7 +110,7 @@ impl RunReport {
 
     fn table(&self) -> String {
         let mut table = String::from(
-            "<table><thead><tr><th>round<th>version<th>digest<th>asked<th>contributors<th>up<th>of dense<th>seconds\
+            "<table><thead><tr><th>round<th>version<th>digest<th>asked<th>contributors<th>up<th>of dense<th>down<th>seconds\
              <th>AP50 global<th>personal<th>worst</tr></thead><tbody>\n",
         );
         let ap = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
@@ -119,13 +120,14 @@ impl RunReport {
             let ratio = ratio.map_or_else(|| "–".to_owned(), |ratio| format!("1/{ratio:.0}"));
             let _ = writeln!(
                 table,
-                "<tr><td>{}<td>{}{}<td><code>{digest}</code><td>{}<td>{}<td>{}<td>{ratio}<td>{}<td>{}<td>{}<td>{}</tr>",
+                "<tr><td>{}<td>{}{}<td><code>{digest}</code><td>{}<td>{}<td>{}<td>{ratio}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
                 round.round,
                 round.version,
                 if round.abandoned { " (abandoned)" } else { "" },
                 round.asked,
                 round.contributors,
                 short(round.uplink_bytes as f64),
+                short(round.downlink_bytes as f64),
                 short(round.seconds),
                 ap(round.ap50_global),
                 ap(round.ap50_personal),

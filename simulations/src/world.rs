@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client_core::effect::Effect as Ask;
-use client_core::event::{Event as Told, FetchedModel};
+use client_core::event::{Event as Told, FetchError, FetchedModel};
 use coordinator_core::admit::admit;
+use coordinator_core::downlink::{Downlink, VERSIONS_SERVED};
 use coordinator_core::{Coordinator, Effect, Event, Published, RoundReport};
 use protocol::id::{ClientId, Version};
 use protocol::message::{Receipt, ToCoordinator};
@@ -23,8 +24,6 @@ use crate::workers::{Job, Workers};
 
 /// Bytes of a control message on a link; what such a message says is small beside models and updates.
 const CONTROL_BYTES: u64 = 256;
-/// Versions a device may still ask for.
-const VERSIONS_KEPT: usize = 2;
 
 /// What is scheduled.
 enum Happening {
@@ -42,13 +41,6 @@ enum Happening {
     Lost(usize, u32),
 }
 
-/// A version as devices fetch it.
-struct Served {
-    version: Version,
-    model: FetchedModel,
-    bytes: u64,
-}
-
 /// The virtual world of one run.
 pub struct World {
     queue: Queue<Happening>,
@@ -56,7 +48,10 @@ pub struct World {
     coordinator_wake: Option<Timestamp>,
     hosts: Vec<Host>,
     by_name: BTreeMap<ClientId, usize>,
-    served: VecDeque<Served>,
+    /// Decides what devices are sent, as in production.
+    downlink: Downlink,
+    /// The versions that can be asked for, as they arrive.
+    served: VecDeque<(Version, FetchedModel)>,
     architect: Box<dyn Architect>,
     workers: Workers,
     fleet: FleetSpec,
@@ -97,6 +92,7 @@ impl World {
             coordinator_wake: None,
             hosts,
             by_name,
+            downlink: Downlink::default(),
             served: VecDeque::new(),
             architect,
             workers,
@@ -232,12 +228,11 @@ impl World {
     }
 
     fn serve(&mut self, published: &Arc<Published>) {
-        let bytes = codec::snapshot::encode_snapshot(&published.model, &published.statistics).len() as u64;
-        let model =
-            FetchedModel { shared: published.model.values(), statistics: published.statistics.clone() };
-        self.served.retain(|served| served.version != published.version);
-        self.served.push_back(Served { version: published.version, model, bytes });
-        while self.served.len() > VERSIONS_KEPT {
+        self.downlink.publish(published.clone());
+        let model = FetchedModel { model: published.model.clone(), statistics: published.statistics.clone() };
+        self.served.retain(|(version, _)| *version != published.version);
+        self.served.push_back((published.version, model));
+        while self.served.len() > VERSIONS_SERVED {
             self.served.pop_front();
         }
     }
@@ -289,7 +284,7 @@ impl World {
         self.queue.schedule(now, Happening::Coordinator(Event::Disconnected { client }));
         self.tell(index, Told::Disconnected { reason: lost() });
         if let Some(version) = fetching {
-            self.tell(index, Told::Fetched { version, model: Err(lost()) });
+            self.tell(index, Told::Fetched { version, model: Err(FetchError::Broken(lost())) });
         }
         if uploading {
             self.tell(index, Told::Uploaded(Err(lost())));
@@ -311,7 +306,7 @@ impl World {
                 self.send_up(index, CONTROL_BYTES, event);
             }
             Ask::Prepare(spec) => self.prepare(index, &spec),
-            Ask::Fetch { version, .. } => self.fetch(index, version),
+            Ask::Fetch { version, held, .. } => self.fetch(index, version, held.as_deref()),
             Ask::Train(job) => {
                 let host = &self.hosts[index];
                 let spent = host.device.training(host.examples, job.plan.local_epochs);
@@ -351,25 +346,27 @@ impl World {
         self.tell(index, Told::Prepared(prepared));
     }
 
-    fn fetch(&mut self, index: usize, version: Version) {
+    fn fetch(&mut self, index: usize, version: Version, held: Option<&FetchedModel>) {
         let now = self.queue.now();
         let host = &mut self.hosts[index];
         if !host.connected {
-            let model = Err("there is no link".to_owned());
+            let model = Err(FetchError::Broken("there is no link".to_owned()));
             self.queue.schedule(now, Happening::Device(index, Told::Fetched { version, model }));
             return;
         }
         host.fetching = Some(version);
         let session = host.session;
-        let Some(served) = self.served.iter().find(|served| served.version == version) else {
-            let model = Err(format!("version {version} is not served any more"));
+        let offer = self.downlink.offer(version, held.map(FetchedModel::content));
+        let served = self.served.iter().find(|(served, _)| *served == version);
+        let (Some(offer), Some((_, model))) = (offer, served) else {
+            let model = Err(FetchError::Broken(format!("version {version} is not served any more")));
             self.queue.schedule(
                 now + host.device.delay,
                 Happening::Down(index, session, Told::Fetched { version, model }),
             );
             return;
         };
-        let (bytes, model) = (served.bytes, Ok(served.model.clone()));
+        let (bytes, model) = (offer.bytes(), Ok(model.clone()));
         let at = now + host.device.delay + host.device.down(bytes);
         self.queue.schedule(at, Happening::Up(index, session, Event::Fetched { bytes }));
         self.queue.schedule(at, Happening::Down(index, session, Told::Fetched { version, model }));

@@ -104,17 +104,17 @@ async fn other_protocols_and_greetings_are_refused() {
     let coordinator = site.coordinator();
     site.join("future").await;
     let connector = site.connector("future");
-    let protocol = 2;
+    let protocol = 3;
     let channel = connector.channel().await.unwrap();
     let mut peer = Peer::new(federation_client(channel, Stamp::secure().with_protocol(protocol)));
     let status = peer.greet(hello()).await.unwrap_err();
     assert!(
-        status.message().starts_with("the coordinator speaks protocol 1, this client protocol 2: "),
+        status.message().starts_with("the coordinator speaks protocol 2, this client protocol 3: "),
         "{status}"
     );
 
     for (greeting, expected) in [
-        (Hello { protocol, ..hello() }, "this client speaks protocol 2, the coordinator 1: "),
+        (Hello { protocol, ..hello() }, "this client speaks protocol 3, the coordinator 2: "),
         (Hello { classes: vec!["x".repeat(200)], ..hello() }, "malformed message: "),
         (Hello { classes: vec!["cat".to_owned(); 2], ..hello() }, "malformed message: "),
     ] {

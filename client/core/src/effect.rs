@@ -4,11 +4,15 @@
 //! connection is lost in between. A job may be asked for while another one runs (of a run or round that is over): it
 //! waits for that one, and both are answered in order.
 
+use std::sync::Arc;
+
 use params::Digest;
 use protocol::id::Version;
 use protocol::message::{ToCoordinator, UpdateHeader};
 use protocol::plan::ModelSpec;
 use protocol::train::{EvaluateJob, TrainJob};
+
+use crate::download::FetchedModel;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ pub enum Effect {
         version: Version,
         /// Expected digest.
         model_digest: Digest,
+        /// What is held, from which less may lead there than the whole version.
+        held: Option<Arc<FetchedModel>>,
     },
     /// Train; answered by `Event::Trained`.
     Train(Box<TrainJob>),

@@ -7,6 +7,8 @@ use protocol::id::Version;
 use protocol::message::{Receipt, ToClient};
 use protocol::train::{EvaluateOutcome, TrainError, TrainOutcome};
 
+pub use crate::download::{FetchError, FetchedModel};
+
 /// What can happen. Drivers deliver events one at a time, with the time at which they happened.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -25,8 +27,8 @@ pub enum Event {
     Fetched {
         /// The version.
         version: Version,
-        /// Its shared values and pooled statistics, or why it could not be had.
-        model: Result<FetchedModel, String>,
+        /// The version, checked against its digest, or why it could not be had.
+        model: Result<FetchedModel, FetchError>,
     },
     /// Answer to `Effect::Train`.
     Trained(Result<TrainOutcome, TrainError>),
@@ -38,13 +40,4 @@ pub enum Event {
     Tick,
     /// The operator asks to stop.
     Stop,
-}
-
-/// A version as fetched and checked against its digest.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FetchedModel {
-    /// Values of scope `Shared`.
-    pub shared: Vec<f32>,
-    /// Values of scope `Statistic`.
-    pub statistics: Vec<f32>,
 }

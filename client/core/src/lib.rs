@@ -17,6 +17,7 @@
 //!
 //! Work goes on while the connection is down; what has to be said waits for it.
 
+pub mod download;
 pub mod effect;
 pub mod event;
 pub mod personalise;

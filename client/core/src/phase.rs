@@ -134,7 +134,7 @@ impl Model {
 struct Held {
     version: Version,
     digest: Digest,
-    model: FetchedModel,
+    model: Arc<FetchedModel>,
 }
 
 /// An answer the driver owes.

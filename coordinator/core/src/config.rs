@@ -25,7 +25,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use settings::{Settings, TrainSettings};
+pub use settings::{DownlinkSettings, Settings, TrainSettings};
 
 /// Longest time limit, seconds: four weeks.
 const SECONDS_MAX: f64 = 28.0 * 86_400.0;
@@ -279,7 +279,12 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
         check_classes(classes)?;
     }
     check_train(&settings.train)?;
-    range("uplink.residual_decay", settings.uplink.residual_decay, 0.0, 1.0)
+    range("uplink.residual_decay", settings.uplink.residual_decay, 0.0, 1.0)?;
+    let DownlinkSettings { density, floor, last_density, statistics_step } = settings.downlink;
+    range("downlink.density", density, 0.0, 1.0)?;
+    range("downlink.floor", floor, 0.0, 1.0)?;
+    range("downlink.last_density", last_density, 0.0, 1.0)?;
+    range("downlink.statistics_step", statistics_step, 1.0 / 256.0, 1.0 / 8.0)
 }
 
 fn check_train(train: &TrainSettings) -> Result<(), ConfigError> {
@@ -354,6 +359,21 @@ fn check_pairs(settings: &Settings) -> Result<(), ConfigError> {
             format!("uplink.floor {}", settings.uplink.floor),
             format!("uplink.density {}", settings.uplink.density),
             "every tensor would send a larger share than the whole update",
+        );
+    }
+    let downlink = &settings.downlink;
+    if downlink.density > 0.0 && downlink.floor > downlink.density {
+        return pair(
+            format!("downlink.floor {}", downlink.floor),
+            format!("downlink.density {}", downlink.density),
+            "every tensor would change by a larger share than the whole version",
+        );
+    }
+    if downlink.last_density < downlink.density {
+        return pair(
+            format!("downlink.last_density {}", downlink.last_density),
+            format!("downlink.density {}", downlink.density),
+            "the last version would bring less than the others",
         );
     }
     Ok(())

@@ -7,6 +7,7 @@ use codec::tiles::UpdateError;
 use protocol::id::{ClientId, Version};
 use protocol::message::UpdateHeader;
 
+use crate::broadcast::{self, Broadcast};
 use crate::combine::Combination;
 use crate::config::RunConfig;
 use crate::event::Admitted;
@@ -96,20 +97,30 @@ impl Contributions {
         let mut optimiser = base.optimiser.clone();
         let mut model = base.model.clone();
         let values = model.ticks().len();
+        // What has been left out so far, and what these updates want.
+        let mut wanted = base.residual.clone();
+        wanted.resize(values, 0);
         // By tiles: as a whole, the combined update and the move would take three times the memory of the model.
         for first in (0..values).step_by(TILE) {
             let tile = first..values.min(first + TILE);
             let state = if optimiser.is_empty() { &mut [] } else { &mut optimiser[tile.clone()] };
             let moves = config.server_optimiser().step(state, &self.combination.combined(tile));
-            model.advance_from(first, &moves);
+            for (wanted, step) in wanted[first..].iter_mut().zip(&moves) {
+                *wanted = wanted.saturating_add(*step);
+            }
         }
+        let version = Version(base.version.0 + 1);
+        let share = config.settings().downlink.share(version.0 == config.settings().rounds);
+        let Broadcast { sent, residual } = broadcast::divide(&model, wanted, share);
+        model.advance(&sent);
         Published {
-            version: Version(base.version.0 + 1),
+            version,
             layout: base.layout.clone(),
             digest: model.digest(),
             model,
             statistics: base.statistics.clone(),
             optimiser,
+            residual,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What clients say of one version, added up in an order-independent way and memory independent of their number.
 
-use codec::statistics::{Report as StatisticsReport, StatisticsLayout, StatisticsSum};
+use codec::statistics::{Report as StatisticsReport, StatisticsLayout, StatisticsSum, codes};
 use detection::histogram::{ApHistogram, HistogramConfig};
 use params::{Scope, Share};
 use protocol::evaluation::{Evaluation, ModelScore};
@@ -19,6 +19,7 @@ const UNIT: f64 = 1e12;
 pub(crate) struct Evaluations {
     statistics: Option<StatisticsSum>,
     statistics_layout: Option<StatisticsLayout>,
+    statistics_shift: u32,
     classes: usize,
     weight_cap: u32,
     merged: Option<ApHistogram>,
@@ -39,6 +40,7 @@ impl Evaluations {
         Self {
             statistics: statistics_layout.clone().map(StatisticsSum::new),
             statistics_layout,
+            statistics_shift: config.settings().downlink.statistics_shift(),
             classes,
             weight_cap: config.settings().weight_cap,
             merged: None,
@@ -113,10 +115,12 @@ impl Evaluations {
         Ok(Some(report))
     }
 
-    /// The statistics pooled over all clients that reported some; `None` when nobody did.
+    /// The statistics pooled over all clients that reported some, in whole steps from the `published` ones; `None` when nobody did. What the
+    /// rounding leaves is not kept: the next reports are relative to what is published, and measure it again.
     pub(crate) fn pooled(&self, published: &[f32]) -> Option<Vec<f32>> {
         let sum = self.statistics.as_ref().filter(|sum| sum.weight() > 0)?;
-        Some(sum.pooled(published))
+        let layout = self.statistics_layout.as_ref()?;
+        Some(codes::approach(layout, published, &sum.pooled(published), self.statistics_shift))
     }
 
     /// Writes the federated figures into a report.

@@ -10,10 +10,12 @@
 
 pub mod admit;
 mod attendance;
+mod broadcast;
 pub mod combine;
 pub mod config;
 mod context;
 mod contributions;
+pub mod downlink;
 pub mod effect;
 mod evaluations;
 pub mod event;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codec::delta::Content;
 use params::{Canonical, Digest, Grid, GridError, Layout, LayoutError, TensorSpec};
 use protocol::id::Version;
 use serde::{Deserialize, Serialize};
@@ -22,9 +23,12 @@ pub struct Published {
     pub digest: Digest,
     /// State of the server optimiser after this version; for the coordinator alone, never served.
     pub optimiser: Vec<f32>,
+    /// By how many ticks `model` is short of where the updates have led, layout order; empty when by none. For the coordinator alone,
+    /// never served.
+    pub residual: Vec<i32>,
 }
 
-/// The head of a stored version; weights, statistics and optimiser state follow it as little-endian words.
+/// The head of a stored version; weights, statistics, optimiser state and residual follow it as little-endian words.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
@@ -34,6 +38,7 @@ struct Head {
     exponents: Vec<i8>,
     statistics: usize,
     optimiser: usize,
+    residual: usize,
 }
 
 /// Why bytes are not a version.
@@ -54,6 +59,14 @@ pub enum PublishedError {
     /// The weights do not fit the layout.
     #[error("a stored version does not fit its layout: {0}")]
     Grid(#[from] GridError),
+    /// A residual of another model.
+    #[error("a stored version of {expected} weights has a residual of {found}")]
+    Residual {
+        /// Weights.
+        expected: usize,
+        /// Of the residual.
+        found: usize,
+    },
     /// More or fewer bytes than the head announces.
     #[error("a stored version should have {expected} bytes after its head, found {found}")]
     Length {
@@ -75,7 +88,13 @@ pub enum PublishedError {
 }
 
 impl Published {
-    /// The version as bytes: one line of JSON, then shared weights (i32 ticks), statistics and optimiser state (f32).
+    /// The name of what a device holds that has this version with its statistics.
+    pub fn content(&self) -> Content {
+        codec::delta::content(&self.digest, &self.statistics)
+    }
+
+    /// The version as bytes: one line of JSON, then shared weights (i32 ticks), statistics and optimiser state
+    /// (f32), residual (i32).
     pub fn encode(&self) -> Vec<u8> {
         let head = Head {
             version: self.version,
@@ -84,6 +103,7 @@ impl Published {
             exponents: self.model.grid().exponents().to_vec(),
             statistics: self.statistics.len(),
             optimiser: self.optimiser.len(),
+            residual: self.residual.len(),
         };
         let Ok(mut bytes) = serde_json::to_vec(&head) else {
             unreachable!("the head is made of plain values")
@@ -92,6 +112,7 @@ impl Published {
         bytes.extend(self.model.ticks().iter().flat_map(|tick| tick.to_le_bytes()));
         let floats = self.statistics.iter().chain(&self.optimiser);
         bytes.extend(floats.flat_map(|value| value.to_le_bytes()));
+        bytes.extend(self.residual.iter().flat_map(|ticks| ticks.to_le_bytes()));
         bytes
     }
 
@@ -104,11 +125,15 @@ impl Published {
             .iter()
             .position(|&byte| byte == b'\n')
             .ok_or(PublishedError::Head { found: bytes.len() })?;
-        let Head { version, digest, tensors, exponents, statistics, optimiser } =
+        let Head { version, digest, tensors, exponents, statistics, optimiser, residual } =
             serde_json::from_slice(&bytes[..end])?;
         let layout = Arc::new(Layout::new(tensors)?);
         let shared = Arc::new(layout.of_scope(params::Scope::Shared));
-        let words = shared.len().saturating_add(statistics).saturating_add(optimiser);
+        if residual != 0 && residual != shared.len() {
+            return Err(PublishedError::Residual { expected: shared.len(), found: residual });
+        }
+        let words = shared.len() + residual;
+        let words = words.saturating_add(statistics).saturating_add(optimiser);
         let (expected, found) = (words.saturating_mul(4), bytes.len() - end - 1);
         if expected != found {
             return Err(PublishedError::Length { expected, found });
@@ -122,8 +147,9 @@ impl Published {
             return Err(PublishedError::Digest { version, expected: digest, found });
         }
         let statistics = words.by_ref().take(statistics).map(f32::from_le_bytes).collect();
-        let optimiser = words.map(f32::from_le_bytes).collect();
-        Ok(Self { version, layout, model, statistics, digest, optimiser })
+        let optimiser = words.by_ref().take(optimiser).map(f32::from_le_bytes).collect();
+        let residual = words.map(i32::from_le_bytes).collect();
+        Ok(Self { version, layout, model, statistics, digest, optimiser, residual })
     }
 }
 

@@ -8,26 +8,27 @@ use tokio::task::spawn_blocking;
 
 use super::{Driver, Input};
 use crate::limits::VERSIONS_MAX;
-use crate::snapshots::Snapshot;
 use crate::store::{Entry, Store, StoreError};
 use crate::{Error, locked};
 
 impl Driver {
     /// Stores a version's bytes and serves it; what is still to be written, before anybody is told of the version.
-    pub(super) async fn publish(&mut self, published: Arc<Published>) -> Result<Entry, Error> {
+    pub(super) async fn publish(&mut self, published: Arc<Published>) -> Result<Vec<Entry>, Error> {
         let version = published.version;
-        let (snapshot, blob) = self
+        let snapshots = self.snapshots.clone();
+        let (delta, blob) = self
             .with_store(move |store| {
                 let blob = store.put(&published.encode())?;
                 let versions = store.versions()?;
                 let kept = versions.into_values().rev().take(VERSIONS_MAX).chain([blob]);
                 store.keep_only(&kept.collect())?;
-                Ok((Snapshot::of(&published), blob))
+                Ok((snapshots.publish(published), blob))
             })
             .await?;
-        tracing::info!(%version, bytes = snapshot.bytes.len(), "published");
-        self.snapshots.put(version, snapshot);
-        Ok(Entry::Version { version, blob })
+        let bytes = delta.as_ref().map(|delta| delta.len());
+        tracing::info!(%version, bytes, "published");
+        let delta = delta.map(|delta| Entry::Delta { version, bytes: delta });
+        Ok([Entry::Version { version, blob }].into_iter().chain(delta).collect())
     }
 
     /// Scores a version beside the loop.

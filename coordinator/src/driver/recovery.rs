@@ -1,5 +1,8 @@
 //! Going on with what the store holds.
 
+use std::collections::VecDeque;
+
+use coordinator_core::downlink::STEPS_MAX;
 use coordinator_core::{Coordinator, Effect, Published, RunConfig};
 use protocol::time::Timestamp;
 
@@ -15,6 +18,8 @@ pub(crate) struct Recovered {
     /// Whoever took part has heard that the run has ended.
     pub(crate) parted: bool,
     pub(crate) notices: Vec<String>,
+    /// The last deltas between versions.
+    pub(crate) deltas: VecDeque<Vec<u8>>,
 }
 
 /// Makes the core from the newest readable version and the journal; a new one when there is neither.
@@ -22,6 +27,7 @@ pub(crate) fn recover(config: RunConfig, store: &dyn Store) -> Result<Recovered,
     let (published, notices) = newest(store)?;
     let mut effects = Vec::new();
     let (mut failed, mut parted) = (None, false);
+    let mut deltas = VecDeque::new();
     let records = store.entries()?.map_while(|entry| match entry {
         Ok(entry) => Some(entry),
         Err(error) => {
@@ -35,12 +41,19 @@ pub(crate) fn recover(config: RunConfig, store: &dyn Store) -> Result<Recovered,
             parted = true;
             None
         }
+        Entry::Delta { bytes, .. } => {
+            deltas.push_back(bytes.to_vec());
+            if deltas.len() > STEPS_MAX {
+                deltas.pop_front();
+            }
+            None
+        }
         Entry::Version { .. } | Entry::Report(_) | Entry::Enrolled(_) => None,
     });
     let core = Coordinator::recover(config, Timestamp::START, published.clone(), records, &mut effects);
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(Recovered { core: core?, published, effects, notices, parted }),
+        None => Ok(Recovered { core: core?, published, effects, notices, parted, deltas }),
     }
 }
 

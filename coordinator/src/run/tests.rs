@@ -162,7 +162,7 @@ async fn other_protocols_are_refused_naming_both() {
     let status = peer.join().await.map(drop).unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     let expected =
-        "the coordinator speaks protocol 1, this client protocol 99: install the same Fovea version on both";
+        "the coordinator speaks protocol 2, this client protocol 99: install the same Fovea version on both";
     assert_eq!(status.message(), expected);
     let nameless = Stamp::secure();
     let mut peer = peer::Peer { federation: federation_client(channel(host.open()).await, nameless) };

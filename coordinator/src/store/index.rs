@@ -61,7 +61,7 @@ impl Index {
         for entry in entries {
             match entry {
                 Entry::Record(Record::Compacted { version, .. }) => self.forget(*version, &mut batch)?,
-                Entry::Record(_) | Entry::Farewell => {}
+                Entry::Record(_) | Entry::Delta { .. } | Entry::Farewell => {}
                 Entry::Version { version, blob } => batch.insert(number(VERSION, version.0), json(blob)),
                 Entry::Report(report) => batch.insert(number(REPORT, report.round.0), json(report)),
                 Entry::Enrolled(enrolled) => batch.insert(name(&enrolled.client), json(enrolled)),

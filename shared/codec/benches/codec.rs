@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use codec::account::Account;
 use codec::residual::{Feedback, Lineage, Residual};
 use codec::snapshot::{decode_snapshot, encode_snapshot};
+use codec::statistics::StatisticsLayout;
 use codec::{Settings, build, decode_update};
 use half::bf16;
 use params::{Accumulator, Canonical, Layout, Scope, TensorSpec};
@@ -176,10 +177,11 @@ fn update(name: &str, layout: &Arc<Layout>, values: &[f32], codec: &str, setting
 
 fn snapshot(layout: &Arc<Layout>, values: &[f32], tiny: bool) {
     let model = Canonical::from_values(Arc::clone(layout), values).unwrap();
-    let bytes = encode_snapshot(&model, &[]);
+    let none = StatisticsLayout::new(&Layout::new(vec![]).unwrap()).unwrap();
+    let bytes = encode_snapshot(&none, &model, &[]);
     let runs = if tiny { 1 } else { 5 };
-    let encode = fastest(std::iter::repeat_n((), runs), |()| encode_snapshot(&model, &[]));
-    let decode = fastest(std::iter::repeat_n((), runs), |()| decode_snapshot(layout, 0, &bytes).unwrap());
+    let encode = fastest(std::iter::repeat_n((), runs), |()| encode_snapshot(&none, &model, &[]));
+    let decode = fastest(std::iter::repeat_n((), runs), |()| decode_snapshot(layout, &none, &bytes).unwrap());
     let dense = 4 * values.len();
     println!("figure codec/snapshot/bytes {} B", bytes.len());
     println!("figure codec/snapshot/ratio {:.2} x", dense as f64 / bytes.len() as f64);

@@ -2,13 +2,15 @@
 //!
 //! A [`Codec`] turns the values of the shared tensors into bytes; [`decode_update`] turns bytes back into `(index, value)`
 //! pairs. Codecs are listed in [`REGISTRY`]. What a codec leaves out stays in the client's [`residual`] and goes with a
-//! later update. [`statistics`] carries batch-norm statistics, [`snapshot`] whole published versions, and [`account`]
-//! compares sizes with their limits. FORMAT.md specifies every byte.
+//! later update. [`statistics`] carries batch-norm statistics, [`snapshot`] whole published versions, [`delta`] what
+//! leads from one to another, and [`account`] compares sizes with their limits. FORMAT.md specifies every byte.
 
 use params::Layout;
 
 pub mod account;
+mod adaptive;
 mod bits;
+pub mod delta;
 pub mod error;
 mod frame;
 mod held;
@@ -183,6 +185,18 @@ pub fn decode_update(
         Some(entry) => (entry.decode)(layout, max_entries, reader),
         None => Err(DecodeError { offset: 0, rule: Rule::Unknown { what: "codec", found: id } }),
     }
+}
+
+/// The indices of the values of the largest magnitude, in order: a share `density` of all, of each tensor a share `floor` at least, never a
+/// zero.
+///
+/// # Errors
+/// A wrong length, or a value that is not finite or beyond 2^80.
+pub fn strongest(layout: &Layout, values: &[f32], density: f32, floor: f32) -> Result<Vec<u32>, EncodeError> {
+    check_length(layout, values)?;
+    let (count, floors) = select::shares(layout, density, floor);
+    let entries = select::select(layout, &mut { values }, count, floors, Score::Magnitude)?;
+    Ok(entries.into_iter().map(|(index, _)| index).collect())
 }
 
 /// The mask of a round: what [`Settings::mask`] has to be.

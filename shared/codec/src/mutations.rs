@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use params::{Canonical, Digest, Layout, Scope, Share, TensorSpec};
 
+use crate::delta::{Delta, Heading};
 use crate::laws::{check_any, layout_of};
 use crate::random::Random;
 use crate::residual::{Lineage, Residual};
 use crate::snapshot::{decode_snapshot, encode_snapshot};
-use crate::statistics::{Report, StatisticsLayout, encode_report};
+use crate::statistics::{Report, StatisticsLayout, codes, encode_report};
 use crate::{REGISTRY, Settings, build, decode_update, frame};
 
 /// Calls `check` with mutations of `messages`, and whether the checksum was left as it was.
@@ -100,16 +101,54 @@ fn statistics() {
     });
 }
 
-#[test]
-fn snapshots() {
+/// Two versions of one run.
+fn versions() -> (StatisticsLayout, [(Canonical, Vec<f32>); 2]) {
     let layout = Arc::new(layout_of(&[100, 1, 7, 60]));
     let model = Canonical::from_values(Arc::clone(&layout), &values(168)).unwrap();
-    let messages = [encode_snapshot(&model, &values(9)), encode_snapshot(&model, &[0.0; 9])];
-    mutate(&messages, |bytes, as_it_was| match decode_snapshot(&layout, 9, bytes) {
+    let mut later = model.clone();
+    later.move_at(&[(3, 1 << 9), (40, -(3 << 9)), (99, 1 << 9), (100, 77), (167, -(1 << 12))]);
+    let spec = |name: &str| TensorSpec { name: name.into(), shape: vec![4], scope: Scope::Statistic };
+    let statistics =
+        StatisticsLayout::new(&Layout::new(vec![spec("n.mean"), spec("n.var")]).unwrap()).unwrap();
+    let before = codes::values(&statistics, &[0, 100, -700, 3, 0, -128, 999, 5]);
+    let after = codes::values(&statistics, &[4, 100, -700, -1, 0, -124, 999, 21]);
+    (statistics, [(model, before), (later, after)])
+}
+
+#[test]
+fn snapshots() {
+    let (layout, versions) = versions();
+    let messages = versions.map(|(model, statistics)| encode_snapshot(&layout, &model, &statistics));
+    let shared = Arc::new(layout_of(&[100, 1, 7, 60]));
+    mutate(&messages, |bytes, as_it_was| match decode_snapshot(&shared, &layout, bytes) {
         Ok((model, statistics)) => {
-            assert!(!as_it_was && statistics.len() == 9 && statistics.iter().all(|value| value.is_finite()));
+            assert!(!as_it_was && statistics.len() == 8 && statistics.iter().all(|value| value.is_finite()));
             // One way of writing each content.
-            assert_eq!(encode_snapshot(&model, &statistics), bytes);
+            assert_eq!(encode_snapshot(&layout, &model, &statistics), bytes);
+        }
+        Err(error) => assert!(error.offset <= bytes.len()),
+    });
+}
+
+#[test]
+fn deltas() {
+    let (layout, [before, after]) = versions();
+    let heading = Heading { from: 1, to: 300, base: [7; 8], result: [9; 8] };
+    let there = Delta::between(&layout, (&before.0, &before.1), (&after.0, &after.1));
+    let back = Delta::between(&layout, (&after.0, &after.1), (&before.0, &before.1));
+    let dense: Vec<(u32, i32)> = (0..168).map(|index| (index, index as i32 % 5 - 2)).collect();
+    let mut far = before.0.clone();
+    far.move_at(&dense);
+    let dense = Delta::between(&layout, (&before.0, &before.1), (&far, &before.1));
+    let messages =
+        [there, back, dense, Delta::default()].map(|delta| delta.encode(&heading, &before.0, layout.len()));
+    mutate(&messages, |bytes, as_it_was| match Delta::decode(&before.0, layout.len(), bytes) {
+        Ok((heading, delta)) => {
+            assert!(!as_it_was);
+            assert_eq!(delta.encode(&heading, &before.0, layout.len()), bytes);
+            let (mut model, mut statistics) = before.clone();
+            delta.apply(&layout, &mut model, &mut statistics);
+            assert!(statistics.iter().all(|value| value.is_finite()));
         }
         Err(error) => assert!(error.offset <= bytes.len()),
     });

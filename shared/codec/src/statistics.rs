@@ -9,6 +9,7 @@
 //! From one version to the next the statistics of all devices move together, by far more than devices differ from each other.
 //! So devices share the work: each reports the channels of its [`Share`], finely, instead of all of them coarsely.
 
+pub mod codes;
 mod sum;
 
 use std::ops::Range;
@@ -96,10 +97,14 @@ impl StatisticsLayout {
         self.len == 0
     }
 
-    /// The channels of a share, each as the places of its mean and its variance, in layout order.
+    /// All channels, each as the places of its mean and its variance, in layout order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.pairs.iter().flat_map(|pair| pair.mean.clone().zip(pair.var.clone()))
+    }
+
+    /// The channels of a share.
     fn channels(&self, share: Share) -> impl Iterator<Item = (usize, usize)> {
-        let all = self.pairs.iter().flat_map(|pair| pair.mean.clone().zip(pair.var.clone()));
-        all.skip(share.part().into()).step_by(share.of().into())
+        self.all().skip(share.part().into()).step_by(share.of().into())
     }
 }
 

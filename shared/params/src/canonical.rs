@@ -160,6 +160,25 @@ impl Canonical {
         }
     }
 
+    /// The same model on a coarser grid within its own: every value rounded to a multiple of 2^`bits` steps (`bits` up to 20, half towards
+    /// plus infinity).
+    #[must_use]
+    pub fn coarsened(mut self, bits: u32) -> Self {
+        let half = (1 << bits) >> 1;
+        self.ticks.iter_mut().for_each(|tick| *tick = tick.saturating_add(half) >> bits << bits);
+        self
+    }
+
+    /// Moves single values, `(index, ticks)`, wrapping at the ends of i32: so moves can be added up beforehand, in any order. Indices
+    /// outside the layout are nobody's.
+    pub fn move_at(&mut self, moves: &[(u32, i32)]) {
+        for &(index, ticks) in moves {
+            if let Some(tick) = self.ticks.get_mut(index as usize) {
+                *tick = tick.wrapping_add(ticks);
+            }
+        }
+    }
+
     /// The values as f32; exact while |tick| < 2^24, correctly rounded beyond.
     pub fn values(&self) -> Vec<f32> {
         let mut values = Vec::with_capacity(self.ticks.len());

@@ -12,4 +12,4 @@ pub mod time;
 pub mod train;
 
 /// Version of the protocol spoken by this build; both sides must speak the same.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

@@ -12,6 +12,8 @@ pub const UPLOAD_CHUNK_BYTES: usize = 16 << 10;
 pub const UPDATE_BYTES_MAX: usize = 4 * PARAMETERS_MAX + (64 << 10);
 /// Largest model snapshot.
 pub const SNAPSHOT_BYTES_MAX: usize = 4 * PARAMETERS_MAX + (4 << 20);
+/// Most pieces of a download.
+pub const DOWNLOAD_PARTS_MAX: usize = 256;
 /// Most classes of a run.
 pub const CLASSES_MAX: usize = 256;
 /// Longest class name, bytes of UTF-8.

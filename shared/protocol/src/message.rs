@@ -189,3 +189,25 @@ impl fmt::Display for Refusal {
         }
     }
 }
+
+/// What a piece of a download is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// A whole version.
+    Snapshot,
+    /// What leads from one version to another, or to itself with other statistics.
+    Delta,
+}
+
+/// A piece of a download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// The version it is applied to; of a whole version, the version itself.
+    pub from: Version,
+    /// The version it gives.
+    pub to: Version,
+    /// Its bytes.
+    pub length: u64,
+}

@@ -2,20 +2,46 @@
 
 use bytes::Bytes;
 use params::Digest;
-use protocol::id::Version;
+use protocol::id::{RunId, Version};
 use protocol::limits::CHUNK_BYTES_MAX;
-use protocol::message::Receipt;
+use protocol::message::{Part, Receipt};
 use thiserror::Error;
 
-/// What the chunks of a download amount to.
+/// Asks for what leads to a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DownloadRequest {
+    /// The run.
+    pub run: RunId,
+    /// The version.
+    pub version: Version,
+    /// Name of the contents that the client holds.
+    pub held: Option<[u8; 8]>,
+    /// What an earlier attempt has brought.
+    pub begun: Option<Begun>,
+}
+
+/// A download of which some bytes have arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// How many.
+    pub offset: u64,
+    /// Digest of the whole download.
+    pub digest: Digest,
+}
+
+/// What the chunks of a download amount to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DownloadHeader {
     /// The version.
     pub version: Version,
-    /// Length of the snapshot, bytes.
+    /// Length of all parts, bytes.
     pub length: u64,
-    /// Digest of the snapshot's bytes.
+    /// Digest of their bytes, one after the other.
     pub digest: Digest,
+    /// Where the chunks begin: 0, or the end of what has arrived.
+    pub from: u64,
+    /// What the bytes are; together `length` of them.
+    pub parts: Vec<Part>,
 }
 
 /// What the coordinator says to an upload.
@@ -83,6 +109,24 @@ impl Joiner {
     /// Expects `length` bytes with this digest; the caller has checked `length` against its limit.
     pub fn new(length: u64, digest: Digest) -> Self {
         Self { length, digest, data: Vec::new() }
+    }
+
+    /// Goes on with bytes that have arrived earlier.
+    ///
+    /// # Errors
+    /// More bytes than there are to be.
+    pub fn resume(length: u64, digest: Digest, data: Vec<u8>) -> Result<Self, ChunkError> {
+        let found = data.len() as u64;
+        if found > length {
+            Err(ChunkError::TooMany { expected: length, found })
+        } else {
+            Ok(Self { length, digest, data })
+        }
+    }
+
+    /// The bytes so far, for another attempt.
+    pub fn into_received(self) -> Vec<u8> {
+        self.data
     }
 
     /// Bytes so far.

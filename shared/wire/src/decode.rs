@@ -11,13 +11,14 @@ use params::{Digest, Share};
 use protocol::evaluation::{Evaluation, ModelScore};
 use protocol::id::{ClientId, ClientIdError, Round, RunId, Version};
 use protocol::limits::{
-    CERTIFICATE_BYTES_MAX, EVALUATION_BYTES_MAX, SNAPSHOT_BYTES_MAX, TOKEN_SECRET_BYTES, UPDATE_BYTES_MAX,
+    CERTIFICATE_BYTES_MAX, DOWNLOAD_PARTS_MAX, EVALUATION_BYTES_MAX, SNAPSHOT_BYTES_MAX, TOKEN_SECRET_BYTES,
+    UPDATE_BYTES_MAX,
 };
-use protocol::message::{Hello, Receipt, Refusal, ToClient, ToCoordinator, UpdateHeader};
+use protocol::message::{Hello, Part, PartKind, Receipt, Refusal, ToClient, ToCoordinator, UpdateHeader};
 use protocol::plan::{EvaluationPlan, ModelSpec, RoundPlan};
 use thiserror::Error;
 
-use crate::chunk::{DownloadHeader, UploadReply};
+use crate::chunk::{Begun, DownloadHeader, DownloadRequest, UploadReply};
 use crate::proto;
 use crate::proto::{receipt, refusal, to_client, to_coordinator};
 
@@ -259,21 +260,62 @@ fn round_plan(message: proto::RoundPlan) -> Result<RoundPlan, DecodeError> {
     })
 }
 
+/// What a client asks for.
+///
+/// # Errors
+/// A name or a digest of another length.
+pub fn download_request(message: &proto::DownloadRequest) -> Result<DownloadRequest, DecodeError> {
+    let held = message.held.as_deref().map(|held| {
+        let name = <[u8; 8]>::try_from(held);
+        name.map_err(|_| DecodeError::Length { field: "request.held", expected: 8, found: held.len() })
+    });
+    let digest = message.digest.as_deref().map(|digest| field::digest("request.digest", digest));
+    let begun = digest.transpose()?.map(|digest| Begun { offset: message.offset, digest });
+    let (run, version) = (RunId(message.run), Version(message.version));
+    Ok(DownloadRequest { run, version, held: held.transpose()?, begun })
+}
+
 /// What the chunks of a download amount to.
 ///
 /// # Errors
-/// A length beyond [`SNAPSHOT_BYTES_MAX`], a digest of another length than 32 bytes.
+/// A length beyond [`SNAPSHOT_BYTES_MAX`], a digest of another length than 32 bytes, parts of another length than all together, chunks
+/// that begin behind the end.
 pub fn download_header(message: &proto::DownloadHeader) -> Result<DownloadHeader, DecodeError> {
     let max = SNAPSHOT_BYTES_MAX as u64;
     if message.length > max {
         let found = message.length;
         return Err(DecodeError::TooLong { field: "header.length", found, max, unit: "bytes" });
     }
+    let found = message.parts.len();
+    if found > DOWNLOAD_PARTS_MAX {
+        let (found, max) = (found as u64, DOWNLOAD_PARTS_MAX as u64);
+        return Err(DecodeError::TooLong { field: "header.parts", found, max, unit: "entries" });
+    }
+    let parts = message.parts.iter().map(piece).collect::<Result<Vec<_>, _>>()?;
+    let length = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.length));
+    if length != message.length {
+        let (found, allowed) = (length.to_string(), message.length.to_string());
+        return Err(DecodeError::Range { field: "length of header.parts", found, allowed });
+    }
     Ok(DownloadHeader {
         version: Version(message.version),
-        length: message.length,
+        length,
         digest: field::digest("header.digest", &message.digest)?,
+        from: field::within("header.from", message.from, 0, length)?,
+        parts,
     })
+}
+
+fn piece(message: &proto::DownloadPiece) -> Result<Part, DecodeError> {
+    let kind = match proto::PieceKind::try_from(message.kind) {
+        Ok(proto::PieceKind::Snapshot) => PartKind::Snapshot,
+        Ok(proto::PieceKind::Delta) => PartKind::Delta,
+        Ok(proto::PieceKind::Unspecified) | Err(_) => {
+            return Err(DecodeError::Unknown { field: "header.parts.kind", found: message.kind });
+        }
+    };
+    let (from, to) = (Version(message.from), Version(message.to));
+    Ok(Part { kind, from, to, length: message.length })
 }
 
 /// What precedes the bytes of an upload.

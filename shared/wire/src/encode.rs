@@ -6,12 +6,12 @@ use params::Digest;
 use protocol::evaluation::{Evaluation, ModelScore};
 use protocol::id::Version;
 use protocol::limits::TEXT_BYTES_MAX;
-use protocol::message::{Hello, Receipt, Refusal, ToClient, ToCoordinator, UpdateHeader};
+use protocol::message::{Hello, Part, PartKind, Receipt, Refusal, ToClient, ToCoordinator, UpdateHeader};
 use protocol::plan::{
     ClassLoss, EvaluationPlan, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan,
 };
 
-use crate::chunk::{DownloadHeader, UploadReply};
+use crate::chunk::{DownloadHeader, DownloadRequest, UploadReply};
 use crate::decode::{Enrolled, Enrolment};
 use crate::proto;
 use crate::proto::{refusal, to_client, to_coordinator};
@@ -238,9 +238,34 @@ pub fn enrol_reply(enrolled: &Enrolled) -> proto::EnrolReply {
     }
 }
 
+/// What a client asks for.
+pub fn download_request(request: &DownloadRequest) -> proto::DownloadRequest {
+    proto::DownloadRequest {
+        run: request.run.0,
+        version: request.version.0,
+        held: request.held.map(Vec::from),
+        offset: request.begun.map_or(0, |begun| begun.offset),
+        digest: request.begun.map(|begun| digest(&begun.digest)),
+    }
+}
+
 /// What the chunks of a download amount to.
 pub fn download_header(header: &DownloadHeader) -> proto::DownloadHeader {
-    proto::DownloadHeader { version: header.version.0, length: header.length, digest: digest(&header.digest) }
+    proto::DownloadHeader {
+        version: header.version.0,
+        length: header.length,
+        digest: digest(&header.digest),
+        from: header.from,
+        parts: header.parts.iter().map(piece).collect(),
+    }
+}
+
+fn piece(part: &Part) -> proto::DownloadPiece {
+    let kind = match part.kind {
+        PartKind::Snapshot => proto::PieceKind::Snapshot,
+        PartKind::Delta => proto::PieceKind::Delta,
+    };
+    proto::DownloadPiece { kind: kind.into(), from: part.from.0, to: part.to.0, length: part.length }
 }
 
 /// Whole milliseconds, rounded down: a client must not believe it has longer than it has.

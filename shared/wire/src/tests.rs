@@ -37,7 +37,8 @@ proptest! {
 
     #[test]
     fn receipts_and_headers_survive_the_wire(
-        receipt in values::receipt(), header in values::update_header(), download in values::download_header()
+        receipt in values::receipt(), header in values::update_header(), download in values::download_header(),
+        request in values::download_request(),
     ) {
         let reply = UploadReply::Receipt(receipt);
         let bytes = encode::upload_reply(&reply).encode_to_vec();
@@ -49,8 +50,11 @@ proptest! {
         prop_assert!(bytes.len() <= 256, "{} bytes", bytes.len());
         prop_assert_eq!(decode::update_header(&proto::UpdateHeader::decode(&bytes[..])?), Ok(header));
         let bytes = encode::download_header(&download).encode_to_vec();
-        prop_assert!(bytes.len() <= 64, "{} bytes", bytes.len());
+        prop_assert!(bytes.len() <= 8 << 10, "{} bytes", bytes.len());
         prop_assert_eq!(decode::download_header(&proto::DownloadHeader::decode(&bytes[..])?), Ok(download));
+        let bytes = encode::download_request(&request).encode_to_vec();
+        prop_assert!(bytes.len() <= 96, "{} bytes", bytes.len());
+        prop_assert_eq!(decode::download_request(&proto::DownloadRequest::decode(&bytes[..])?), Ok(request));
     }
 
     #[test]
@@ -69,6 +73,8 @@ proptest! {
         let _ = proto::ToClient::decode(&bytes[..]).map(decode::to_client);
         let _ = proto::Receipt::decode(&bytes[..]).map(decode::receipt);
         let _ = proto::UpdateHeader::decode(&bytes[..]).map(|header| decode::update_header(&header));
+        let _ = proto::DownloadHeader::decode(&bytes[..]).map(|header| decode::download_header(&header));
+        let _ = proto::DownloadRequest::decode(&bytes[..]).map(|request| decode::download_request(&request));
         let _ = proto::EnrolRequest::decode(&bytes[..]).map(decode::enrol_request);
     }
 

@@ -26,10 +26,11 @@ impl Member {
     }
 
     pub(super) fn evaluate(&mut self, plan: EvaluationPlan, held: Arc<Held>, turn: &mut Turn<'_>) {
+        let shared = held.model.model.values();
         let model = DeviceModel {
-            shared: held.model.shared.clone(),
             statistics: held.model.statistics.clone(),
-            personal: self.personal(&plan.personalise, &held.model.shared),
+            personal: self.personal(&plan.personalise, &shared),
+            shared,
         };
         let seed = self.seed(plan.round, Purpose::Calibration, turn);
         let job = EvaluateJob { version: held.version, seed, norm: plan.norm, model };

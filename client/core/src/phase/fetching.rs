@@ -7,7 +7,7 @@ use protocol::time::Timestamp;
 
 use super::{Held, Member, Phase, Task, Turn};
 use crate::effect::Effect;
-use crate::event::FetchedModel;
+use crate::event::{FetchError, FetchedModel};
 use crate::retry::Attempt;
 
 /// A task that waits for its version.
@@ -15,11 +15,13 @@ use crate::retry::Attempt;
 pub(super) struct Fetching {
     pub(super) task: Task,
     pub(super) attempt: Attempt,
+    /// What is held has not led there: the whole version is needed.
+    whole: bool,
 }
 
 impl Fetching {
     pub(super) fn new(task: Task) -> Self {
-        Self { task, attempt: Attempt::new() }
+        Self { task, attempt: Attempt::new(), whole: false }
     }
 
     pub(super) fn deadline(&self) -> Option<(Timestamp, &'static str)> {
@@ -37,35 +39,36 @@ impl Member {
         let Phase::Fetching(fetching) = &mut self.phase else { return };
         if fetching.attempt.start(turn.now, turn.joined) {
             let (version, model_digest) = fetching.task.version();
-            turn.out.push(Effect::Fetch { version, model_digest });
+            let held = self.held.as_ref().filter(|_| !fetching.whole).map(|held| Arc::clone(&held.model));
+            turn.out.push(Effect::Fetch { version, model_digest, held });
         }
     }
 
     pub(crate) fn fetched(
         &mut self,
         version: Version,
-        model: Result<FetchedModel, String>,
+        model: Result<FetchedModel, FetchError>,
         turn: &mut Turn<'_>,
     ) {
         let Phase::Fetching(fetching) = &mut self.phase else { return };
         let (wanted, digest) = fetching.task.version();
         let model = model.and_then(|model| {
-            let found = (version, model.shared.len(), model.statistics.len());
+            let found = (version, model.model.ticks().len(), model.statistics.len());
             let expected = (wanted, self.model.shared.len(), self.model.statistics.len());
             if found == expected {
                 Ok(model)
             } else {
                 let (version, shared, statistics) = found;
-                Err(format!(
+                Err(FetchError::Unfit(format!(
                     "found version {version} with {shared} weights and {statistics} statistics instead of version {} \
                      with {} and {}",
                     expected.0, expected.1, expected.2
-                ))
+                )))
             }
         });
         match model {
             Ok(model) => {
-                let held = Arc::new(Held { version, digest, model });
+                let held = Arc::new(Held { version, digest, model: Arc::new(model) });
                 self.held = Some(Arc::clone(&held));
                 if let Phase::Fetching(Fetching { task, .. }) =
                     std::mem::replace(&mut self.phase, Phase::Idle)
@@ -75,6 +78,7 @@ impl Member {
                 }
             }
             Err(reason) => {
+                fetching.whole |= matches!(reason, FetchError::Unfit(_));
                 fetching.attempt.failed(turn.now, turn.backoff);
                 turn.notice(format!("cannot fetch version {wanted}: {reason}"));
             }

@@ -122,7 +122,7 @@ impl Member {
             Task::Finish { version, model_digest, .. } => {
                 if let Some(spec) = self.membership.spec.clone() {
                     let about = About { run: self.membership.run, version, model_digest, spec };
-                    let (shared, statistics) = (held.model.shared.clone(), held.model.statistics.clone());
+                    let (shared, statistics) = (held.model.model.values(), held.model.statistics.clone());
                     turn.persist(MODEL, FinalModel { about, shared, statistics }.encode());
                 }
                 turn.halt(format!("the run has ended with version {version}"), true);

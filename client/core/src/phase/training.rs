@@ -29,10 +29,11 @@ pub(super) struct Training {
 
 impl Member {
     pub(super) fn train(&mut self, plan: RoundPlan, base: Arc<Held>, turn: &mut Turn<'_>) {
+        let shared = base.model.model.values();
         let model = DeviceModel {
-            shared: base.model.shared.clone(),
             statistics: self.statistics(plan.train.norm, &base),
-            personal: self.personal(&plan.personalise, &base.model.shared),
+            personal: self.personal(&plan.personalise, &shared),
+            shared,
         };
         let seed = self.seed(plan.round, Purpose::Training, turn);
         let job = TrainJob { round: plan.round, seed, plan: plan.train.clone(), model };
@@ -108,7 +109,7 @@ impl Member {
         // Training only begins once the update before it is settled.
         let Outgoing::Settled(residual) = &self.outgoing else { return };
         let run = self.membership.run;
-        match update::prepare(plan, run, &self.model.shared, &base.model.shared, residual, outcome) {
+        match update::prepare(plan, run, &self.model.shared, &base.model.model.values(), residual, outcome) {
             Err(error) => self.decline(plan.round, &error.to_string(), turn),
             Ok((header, pending)) => {
                 self.outgoing = Outgoing::Unanswered { header, pending };

@@ -14,7 +14,7 @@ use protocol::train::TrainError;
 
 use super::support::{Driver, digest, evaluated, evaluation, fetched, layout, plan, trained, welcome};
 use crate::effect::Effect;
-use crate::event::Event;
+use crate::event::{Event, FetchError};
 use crate::state::{DEVICE, Device, OUTGOING, Outgoing};
 
 #[test]
@@ -103,7 +103,10 @@ fn command(driver: &mut Driver, line: &str) -> Vec<Effect> {
             Event::Instruction(ToClient::Finished { version, model_digest })
         }
         "fetched" => fetched(version),
-        "unfetched" => Event::Fetched { version: Version(version), model: Err("connection reset".into()) },
+        "unfetched" => Event::Fetched {
+            version: Version(version),
+            model: Err(FetchError::Broken("connection reset".into())),
+        },
         "trained" => trained(values("shared", "8,-4,2,1,0"), values("personal", "7,7")),
         "untrained" => Event::Trained(Err(TrainError::Data("/photos/gate.jpg: truncated".into()))),
         "evaluated" => evaluated(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec::residual::Lineage;
-use params::{Digest, Layout, Scope, Share, TensorSpec};
+use params::{Canonical, Digest, Layout, Scope, Share, TensorSpec};
 use protocol::evaluation::Evaluation;
 use protocol::id::{ClientId, Round, RunId, Version};
 use protocol::message::ToClient;
@@ -104,7 +104,9 @@ pub(crate) fn evaluation(round: u32, version: u32) -> EvaluationPlan {
 
 /// Every version of the tests: zeros and standard statistics.
 pub(crate) fn fetched(version: u32) -> Event {
-    let model = FetchedModel { shared: vec![0.0; 5], statistics: vec![0.0, 1.0] };
+    let shared = Arc::new(layout().of_scope(Scope::Shared));
+    let model = Canonical::from_values(shared, &[0.0; 5]).unwrap();
+    let model = FetchedModel { model, statistics: vec![0.0, 1.0] };
     Event::Fetched { version: Version(version), model: Ok(model) }
 }
 

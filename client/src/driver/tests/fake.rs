@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use codec::snapshot::encode_snapshot;
+use codec::statistics::StatisticsLayout;
 use params::{Canonical, Digest, Layout, Scope, TensorSpec};
 use protocol::evaluation::{Evaluation, ModelScore};
 use protocol::id::{ClientId, Round, RunId, Version};
-use protocol::message::{Receipt, ToClient, ToCoordinator, UpdateHeader};
+use protocol::message::{Part, PartKind, Receipt, ToClient, ToCoordinator, UpdateHeader};
 use protocol::plan::{ClassLoss, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan};
 use protocol::train::{
     DataSummary, EvaluateJob, EvaluateOutcome, TrainError, TrainJob, TrainOutcome, Trainer,
@@ -179,11 +180,17 @@ impl Federation for Service {
         request: Request<proto::DownloadRequest>,
     ) -> Result<Response<Self::DownloadStream>, Status> {
         use proto::download_part::Kind;
-        let snapshot = encode_snapshot(&version(), &[0.0, 0.0, 1.0, 1.0]);
+        let request = decode::download_request(&request.into_inner()).unwrap();
+        let statistics = StatisticsLayout::new(&layout().of_scope(Scope::Statistic)).unwrap();
+        let snapshot = encode_snapshot(&statistics, &version(), &[0.0, 0.0, 1.0, 1.0]);
+        let (version, length) = (request.version, snapshot.len() as u64);
+        let part = Part { kind: PartKind::Snapshot, from: version, to: version, length };
         let header = chunk::DownloadHeader {
-            version: Version(request.into_inner().version),
-            length: snapshot.len() as u64,
+            version,
+            length,
             digest: Digest::of(&[&snapshot]),
+            from: 0,
+            parts: vec![part],
         };
         let kinds = [Kind::Header(encode::download_header(&header)), Kind::Chunk(snapshot.into())];
         let parts = kinds.map(|kind| Ok(proto::DownloadPart { kind: Some(kind) })).to_vec();

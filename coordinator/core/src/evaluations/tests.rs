@@ -22,6 +22,7 @@ fn published() -> Published {
         model,
         statistics,
         optimiser: Vec::new(),
+        residual: Vec::new(),
     }
 }
 
@@ -83,7 +84,14 @@ fn statistics_are_pooled_by_images() {
     }
     let pooled = evaluations.pooled(&published().statistics).unwrap();
     // Mean 0.75 - 0.25, variance 1 within and 0.75 between.
-    assert_eq!(pooled, [0.5, 0.5, 1.75, 1.75]);
+    let expected = [0.5, 0.5, 1.75, 1.75];
+    // A step of the mean is 1/64 of a standard deviation, a step of the variance 2^(1/32).
+    assert!(
+        pooled.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 0.02),
+        "{pooled:?}"
+    );
+    let layout = StatisticsLayout::new(&layout().of_scope(Scope::Statistic)).unwrap();
+    assert_eq!(pooled, codes::rounded(&layout, &pooled));
     assert!(filled(&evaluations).evaluation_bytes > 0);
     assert_eq!(none_yet().pooled(&published().statistics), None);
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use codec::statistics::{StatisticsLayout, codes};
 use params::{Canonical, Scope};
 use protocol::id::Version;
 use protocol::plan::ModelSpec;
@@ -11,6 +12,7 @@ use protocol::time::Timestamp;
 use super::collecting::Collecting;
 use super::halted::Halted;
 use super::{Phase, next};
+use crate::config::RunConfig;
 use crate::context::Context;
 use crate::contributions::Contributions;
 use crate::effect::Effect;
@@ -20,6 +22,9 @@ use crate::published::Published;
 
 /// Longest pause after abandoned rounds; the first is a second, each further one twice as long.
 const PAUSE_SECONDS_MAX: u64 = 64;
+/// Weights start on a grid that is coarser by so many binary digits than the one they move on: 2^-10 of each tensor's range, which random
+/// and trained weights bear alike, and which costs half as much to fetch.
+const START_COARSE_BITS: u32 = 10;
 
 #[derive(Debug)]
 pub(crate) enum Waiting {
@@ -142,7 +147,7 @@ fn enough(cx: &Context) -> bool {
 
 /// Publishes version 0.
 fn start(cx: &mut Context, now: Timestamp, initial: InitialModel, out: &mut Vec<Effect>) -> Phase {
-    match first_version(cx, initial) {
+    match first_version(&cx.config, initial) {
         Ok(first) => {
             let first = Arc::new(first);
             out.push(Effect::Publish(first.clone()));
@@ -155,14 +160,15 @@ fn start(cx: &mut Context, now: Timestamp, initial: InitialModel, out: &mut Vec<
     }
 }
 
-fn first_version(cx: &Context, initial: InitialModel) -> Result<Published, String> {
+/// Version 0 of a run.
+pub(crate) fn first_version(config: &RunConfig, initial: InitialModel) -> Result<Published, String> {
     let InitialModel { layout, shared, statistics } = initial;
     let shared_layout = Arc::new(layout.of_scope(Scope::Shared));
     if shared_layout.is_empty() {
         return Err("the model has no shared tensors".into());
     }
     let statistic_layout = layout.of_scope(Scope::Statistic);
-    codec::statistics::StatisticsLayout::new(&statistic_layout).map_err(|error| error.to_string())?;
+    let pairs = StatisticsLayout::new(&statistic_layout).map_err(|error| error.to_string())?;
     let (expected, found) = (statistic_layout.len(), statistics.len());
     if expected != found {
         return Err(format!("expected {expected} statistics, found {found}"));
@@ -171,6 +177,9 @@ fn first_version(cx: &Context, initial: InitialModel) -> Result<Published, Strin
         return Err(format!("a statistic is {value}"));
     }
     let model = Canonical::from_values(shared_layout, &shared).map_err(|error| error.to_string())?;
-    let optimiser = cx.config.server_optimiser().start(model.ticks().len());
-    Ok(Published { version: Version(0), layout, digest: model.digest(), model, statistics, optimiser })
+    let model = model.coarsened(START_COARSE_BITS);
+    let statistics = codes::rounded(&pairs, &statistics);
+    let optimiser = config.server_optimiser().start(model.ticks().len());
+    let (version, digest, residual) = (Version(0), model.digest(), Vec::new());
+    Ok(Published { version, layout, digest, model, statistics, optimiser, residual })
 }

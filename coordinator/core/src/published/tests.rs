@@ -13,6 +13,7 @@ pub(crate) fn version() -> Published {
         model,
         statistics,
         optimiser,
+        residual: vec![1, -2, i32::MAX, 0, i32::MIN, 7],
     }
 }
 

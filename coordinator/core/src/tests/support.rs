@@ -45,6 +45,7 @@ pub(crate) fn initial() -> InitialModel {
 pub(crate) fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     let mut settings = Settings { preset: "toy".into(), rounds: 2, ..Settings::default() };
     settings.uplink.codec = "dense".into();
+    settings.downlink.density = 0.0;
     change(&mut settings);
     settings
 }

@@ -25,6 +25,7 @@ fn publish(initial: InitialModel) -> Published {
         model,
         statistics,
         optimiser: Vec::new(),
+        residual: Vec::new(),
     }
 }
 

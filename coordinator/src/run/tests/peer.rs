@@ -210,7 +210,7 @@ impl Peer {
     }
 
     pub(super) async fn download(&mut self, run: RunId, version: u32) -> Result<Vec<u8>, Status> {
-        let request = proto::DownloadRequest { run: run.0, version };
+        let request = proto::DownloadRequest { run: run.0, version, ..proto::DownloadRequest::default() };
         let mut parts = self.federation.download(request).await?.into_inner();
         let Some(proto::download_part::Kind::Header(header)) = parts.message().await?.unwrap().kind else {
             panic!("expected a header");

@@ -1,13 +1,14 @@
-//! Any bytes as a snapshot, a stored residual or a statistics report: refused, or written again as the same bytes.
+//! Any bytes as a snapshot, a delta, a stored residual or a statistics report: refused, or written again as the same bytes.
 #![no_main]
 
 use std::sync::Arc;
 
+use codec::delta::Delta;
 use codec::residual::{Lineage, Residual};
 use codec::snapshot::{decode_snapshot, encode_snapshot};
 use codec::statistics::{Report, StatisticsLayout};
 use libfuzzer_sys::fuzz_target;
-use params::{Digest, Layout, Scope, TensorSpec};
+use params::{Canonical, Digest, Layout, Scope, TensorSpec};
 
 fn layout(names: [&str; 2], scope: Scope) -> Layout {
     let spec = |name: &str| TensorSpec { name: name.into(), shape: vec![6], scope };
@@ -17,13 +18,17 @@ fn layout(names: [&str; 2], scope: Scope) -> Layout {
 fuzz_target!(|body: &[u8]| {
     let bytes = codec::sealed(body);
     let shared = Arc::new(layout(["a", "b"], Scope::Shared));
-    if let Ok((model, statistics)) = decode_snapshot(&shared, 2, &bytes) {
-        assert_eq!(encode_snapshot(&model, &statistics), bytes);
+    let statistics = StatisticsLayout::new(&layout(["n.mean", "n.var"], Scope::Statistic)).expect("pairs");
+    if let Ok((model, values)) = decode_snapshot(&shared, &statistics, &bytes) {
+        assert_eq!(encode_snapshot(&statistics, &model, &values), bytes);
+    }
+    let model = Canonical::from_values(shared, &[1.0; 12]).expect("ones");
+    if let Ok((heading, delta)) = Delta::decode(&model, statistics.len(), &bytes) {
+        assert_eq!(delta.encode(&heading, &model, statistics.len()), bytes);
     }
     let lineage = Lineage { run: 1, layout: Digest([0; 32]) };
     if let Ok(residual) = Residual::decode(&bytes, lineage, 12) {
         assert_eq!(residual.encode(), bytes);
     }
-    let statistics = StatisticsLayout::new(&layout(["n.mean", "n.var"], Scope::Statistic)).expect("pairs");
     let _ = Report::decode(&statistics, &bytes);
 });

@@ -151,6 +151,27 @@ fn declared_lengths_are_bounded_before_anything_is_allocated() {
         decode::download_header(&header),
         &format!("header.length has {} bytes, at most {SNAPSHOT_BYTES_MAX} are allowed", u64::MAX),
     );
+    let parts = vec![proto::DownloadPiece { kind: 1, from: 0, to: 0, length: 7 }];
+    let header =
+        proto::DownloadHeader { length: 7, parts, digest: vec![0; 32], ..proto::DownloadHeader::default() };
+    let with = |change: &dyn Fn(&mut proto::DownloadHeader)| {
+        let mut header = header.clone();
+        change(&mut header);
+        decode::download_header(&header)
+    };
+    check(with(&|header| header.length = 8), "length of header.parts is 7, allowed is 8");
+    check(
+        with(&|header| header.parts[0].length = u64::MAX),
+        &format!("length of header.parts is {}, allowed is 7", u64::MAX),
+    );
+    check(with(&|header| header.from = 8), "header.from is 8, allowed is 0 to 7");
+    check(with(&|header| header.parts[0].kind = 3), "header.parts.kind is 3, which this build does not know");
+    check(
+        with(&|header| header.parts.resize(257, header.parts[0])),
+        "header.parts has 257 entries, at most 256 are allowed",
+    );
+    let request = proto::DownloadRequest { held: Some(vec![0; 9]), ..proto::DownloadRequest::default() };
+    check(decode::download_request(&request), "request.held has 9 bytes instead of 8");
     check(decode::update_header(&proto::UpdateHeader::default()), "header.layout has 0 bytes instead of 32");
 }
 

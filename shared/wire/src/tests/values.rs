@@ -8,13 +8,15 @@ use proptest::option;
 use proptest::prelude::*;
 use protocol::evaluation::{Evaluation, ModelScore};
 use protocol::id::{ClientId, Round, RunId, Version};
-use protocol::limits::{BATCH_MAX, LOCAL_EPOCHS_MAX, NAME_BYTES_MAX, SNAPSHOT_BYTES_MAX, UPDATE_BYTES_MAX};
-use protocol::message::{Hello, Receipt, Refusal, ToClient, ToCoordinator, UpdateHeader};
+use protocol::limits::{
+    BATCH_MAX, DOWNLOAD_PARTS_MAX, LOCAL_EPOCHS_MAX, NAME_BYTES_MAX, SNAPSHOT_BYTES_MAX, UPDATE_BYTES_MAX,
+};
+use protocol::message::{Hello, Part, PartKind, Receipt, Refusal, ToClient, ToCoordinator, UpdateHeader};
 use protocol::plan::{
     ClassLoss, EvaluationPlan, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan,
 };
 
-use crate::chunk::DownloadHeader;
+use crate::chunk::{Begun, DownloadHeader, DownloadRequest};
 use crate::decode::{Enrolled, Enrolment};
 
 pub(super) fn digest() -> impl Strategy<Value = Digest> {
@@ -170,8 +172,21 @@ pub(super) fn update_header() -> impl Strategy<Value = UpdateHeader> {
 }
 
 pub(super) fn download_header() -> impl Strategy<Value = DownloadHeader> {
-    let fields = (version(), 0..=SNAPSHOT_BYTES_MAX as u64, digest());
-    fields.prop_map(|(version, length, digest)| DownloadHeader { version, length, digest })
+    let most = SNAPSHOT_BYTES_MAX / DOWNLOAD_PARTS_MAX;
+    let kind = prop_oneof![Just(PartKind::Snapshot), Just(PartKind::Delta)];
+    let part = (kind, version(), version(), 0..=most as u64);
+    let part = part.prop_map(|(kind, from, to, length)| Part { kind, from, to, length });
+    let parts = vec(part, 0..=DOWNLOAD_PARTS_MAX);
+    (version(), digest(), parts, any::<bool>()).prop_map(|(version, digest, parts, resumed)| {
+        let length = parts.iter().map(|part| part.length).sum();
+        DownloadHeader { version, length, digest, from: if resumed { length } else { 0 }, parts }
+    })
+}
+
+pub(super) fn download_request() -> impl Strategy<Value = DownloadRequest> {
+    let begun = (any::<u64>(), digest()).prop_map(|(offset, digest)| Begun { offset, digest });
+    let fields = (run(), version(), any::<Option<[u8; 8]>>(), option::of(begun));
+    fields.prop_map(|(run, version, held, begun)| DownloadRequest { run, version, held, begun })
 }
 
 pub(super) fn receipt() -> impl Strategy<Value = Receipt> {

@@ -1,0 +1,80 @@
+//! What of a new version is published: the largest changes, coarsely; the rest waits (`DoubleSqueeze`, Tang et al. 2019; EF21-P, Gruntkowska
+//! et al. 2023).
+//!
+//! The coordinator knows exactly where the updates have led, the target. Devices are sent a version near it, and what that lacks is
+//! the residual: published + residual = target, in whole ticks, whatever is left out. The published version is the model, for the
+//! devices and for whoever exports it; the residual is never served.
+
+use params::{Canonical, Layout};
+
+/// Largest step, as a power of two of ticks.
+const SHIFT_MAX: u32 = 24;
+
+/// What becomes of wanted moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broadcast {
+    /// Moves that are published, in ticks.
+    pub(crate) sent: Vec<i32>,
+    /// What is left; sent + residual is what was wanted. Empty when nothing is ever left.
+    pub(crate) residual: Vec<i32>,
+}
+
+/// Divides the moves `wanted` of `model`. `share`: of all weights, and of every tensor at least; all moves as they are when there is none.
+///
+/// Of each tensor the moves of the largest magnitude are sent, each rounded to a multiple of a step: the power of two nearest to the least
+/// magnitude that is sent at all, so that most are one step, and none is further off than what is not sent.
+pub(crate) fn divide(model: &Canonical, wanted: Vec<i32>, share: Option<(f32, f32)>) -> Broadcast {
+    let Some((density, floor)) = share else { return Broadcast { sent: wanted, residual: Vec::new() } };
+    let (layout, grid) = (model.layout(), model.grid());
+    let mut values = Vec::with_capacity(wanted.len());
+    for (number, tensor) in layout.tensors().iter().enumerate() {
+        let step = grid.step(number);
+        values.extend(wanted[tensor.range()].iter().map(|&ticks| (f64::from(ticks) * step) as f32));
+    }
+    // 2^31 ticks of at most 2^127 could be too large to be compared; that is no model any more, and nothing is left out of it.
+    let Ok(chosen) = codec::strongest(layout, &values, density, floor) else {
+        return Broadcast { residual: vec![0; wanted.len()], sent: wanted };
+    };
+    let chosen = by_tensor(layout, &chosen);
+    let least = |indices: &[u32]| {
+        let magnitudes = indices.iter().map(|&index| values[index as usize].abs());
+        magnitudes.fold(f32::INFINITY, f32::min)
+    };
+    // Tensors that are held to their floor begin lower; the one with the most chosen is none of them.
+    let common = chosen.iter().max_by_key(|indices| indices.len()).map_or(f32::INFINITY, |most| least(most));
+    let (mut sent, mut residual) = (vec![0; wanted.len()], wanted);
+    for (number, indices) in chosen.iter().enumerate() {
+        let least = f64::from(least(indices).min(common)) / grid.step(number);
+        let shift = (least.max(1.0).log2().round() as u32).min(SHIFT_MAX);
+        for &index in *indices {
+            let index = index as usize;
+            sent[index] = rounded(residual[index], shift);
+            residual[index] = residual[index].wrapping_sub(sent[index]);
+        }
+    }
+    Broadcast { sent, residual }
+}
+
+/// The multiple of 2^shift nearest to `ticks`, which are not zero; at least one step.
+fn rounded(ticks: i32, shift: u32) -> i32 {
+    let step = 1_i64 << shift;
+    let multiple = ((i64::from(ticks.unsigned_abs()) + step / 2) >> shift).max(1);
+    // The largest multiple that an i32 holds.
+    let magnitude = multiple.min(i64::from(i32::MAX) >> shift) << shift;
+    (if ticks < 0 { -magnitude } else { magnitude }) as i32
+}
+
+/// The indices within each tensor.
+fn by_tensor<'a>(layout: &Layout, indices: &'a [u32]) -> Vec<&'a [u32]> {
+    let mut rest = indices;
+    let of_tensor = |tensor: &params::Tensor| {
+        let (these, others) =
+            rest.split_at(rest.partition_point(|&index| (index as usize) < tensor.range().end));
+        rest = others;
+        these
+    };
+    layout.tensors().iter().map(of_tensor).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+use std::sync::Arc;
+
+use params::{Grid, Scope, TensorSpec};
+use proptest::prelude::*;
+
+use super::*;
+
+fn model(lens: &[usize], exponents: &[i8]) -> Canonical {
+    let spec = |(number, &len): (usize, &usize)| TensorSpec {
+        name: format!("t{number}"),
+        shape: vec![len],
+        scope: Scope::Shared,
+    };
+    let layout = Arc::new(Layout::new(lens.iter().enumerate().map(spec).collect()).unwrap());
+    let grid = Grid::from_exponents(&layout, exponents.to_vec()).unwrap();
+    let ticks = vec![0; layout.len()];
+    Canonical::from_ticks(layout, grid, ticks).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_lost(wanted in prop::collection::vec(prop_oneof![Just(0), -5000_i32..5000, any::<i32>()], 30), percent in 1_u8..=100) {
+        let model = model(&[20, 1, 9], &[-20, -23, -4]);
+        let Broadcast { sent, residual } = divide(&model, wanted.clone(), Some((f32::from(percent) / 100.0, 0.01)));
+        for ((sent, residual), wanted) in sent.iter().zip(&residual).zip(&wanted) {
+            prop_assert_eq!(i64::from(*sent) + i64::from(*residual), i64::from(*wanted));
+            // What is left is never more than what was there: the residual shrinks.
+            prop_assert!(residual.unsigned_abs() <= wanted.unsigned_abs());
+            prop_assert!(*sent == 0 || (*sent < 0) == (*wanted < 0));
+        }
+        let exact = divide(&model, wanted.clone(), None);
+        prop_assert_eq!(exact, Broadcast { sent: wanted, residual: vec![] });
+    }
+}
+
+#[test]
+fn the_largest_changes_in_real_units_go_first_and_no_tensor_starves() {
+    let model = model(&[4, 4, 4], &[-20, -22, -20]);
+    let wanted = vec![100, -390, 4, 0, 1600, -300, 8, 4, 3, -2, 1, 0];
+    let Broadcast { sent, residual } = divide(&model, wanted, Some((0.4, 0.1)));
+    // In steps of the first tensor: 400, 390, 100 and 75, which is the least; the third tensor keeps its floor of one.
+    assert_eq!(sent, [128, -384, 0, 0, 1536, -256, 0, 0, 4, 0, 0, 0]);
+    assert_eq!(residual, [-28, -6, 4, 0, 64, -44, 8, 4, -1, -2, 1, 0]);
+}

@@ -1,0 +1,317 @@
+//! What a device is sent so that it has a version: nothing it has already, and as few bytes as there are.
+//!
+//! Every publication, statistics included, is a state of the model, and a delta leads from each to the next. A device names the
+//! state it holds; what it is sent is the cheapest way from there: some deltas, sums of them over power-of-two spans, or the whole
+//! version. All is encoded once and shared by everyone.
+
+mod sizes;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+use codec::delta::{Content, Delta, Heading};
+use codec::snapshot::encode_snapshot;
+use codec::statistics::StatisticsLayout;
+use params::Scope;
+use protocol::id::Version;
+use protocol::message::{Part, PartKind};
+
+use crate::published::Published;
+
+pub use sizes::{Sizes, sizes};
+
+/// Versions that can be asked for: the newest, and the one before it, which slow devices still evaluate.
+pub const VERSIONS_SERVED: usize = 2;
+/// Deltas kept: two for each version, so a device may miss this half as many versions before it has to fetch a whole one.
+pub const STEPS_MAX: usize = protocol::limits::DOWNLOAD_PARTS_MAX;
+/// Bytes of deltas kept, for each shared weight: beyond, a chain of them costs more than a whole version.
+const STEP_BYTES_PER_WEIGHT: usize = 4;
+
+/// Bytes of one part, shared by all downloads.
+pub type Shared = Arc<[u8]>;
+
+/// What to send, in order; nothing when the device has the version already.
+#[derive(Clone, Debug, Default)]
+pub struct Offer {
+    /// What each piece is.
+    pub parts: Vec<Part>,
+    /// The pieces.
+    pub pieces: Vec<Shared>,
+}
+
+impl Offer {
+    /// Bytes of all pieces.
+    pub fn bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
+
+    fn push(&mut self, kind: PartKind, from: Version, to: Version, piece: &Shared) {
+        self.parts.push(Part { kind, from, to, length: piece.len() as u64 });
+        self.pieces.push(piece.clone());
+    }
+}
+
+/// A delta from one state to the next.
+#[derive(Debug)]
+struct Step {
+    heading: Heading,
+    piece: Shared,
+}
+
+/// A version that can be asked for.
+#[derive(Debug)]
+struct Served {
+    published: Arc<Published>,
+    content: Content,
+    /// Number of its state.
+    state: u64,
+    /// Encoded when it is needed first.
+    snapshot: OnceLock<Shared>,
+}
+
+/// The last states of a model, as they are served.
+#[derive(Debug, Default)]
+pub struct Downlink {
+    layout: Option<StatisticsLayout>,
+    /// In order of version.
+    served: VecDeque<Served>,
+    /// Number of the state that the first step starts from.
+    first: u64,
+    steps: VecDeque<Step>,
+    /// By where they start and how many steps they are the sum of.
+    merged: BTreeMap<(u64, u64), Step>,
+    bytes: usize,
+}
+
+impl Downlink {
+    /// Goes on after a restart: `published` is what was published last, `steps` are the deltas up to it as
+    /// [`Downlink::publish`] gave them, in order. Those that do not lead to it are left out.
+    pub fn resume(published: Arc<Published>, steps: impl Iterator<Item = Vec<u8>>) -> Self {
+        let mut downlink = Self::default();
+        let Some(layout) = statistics_of(&published) else { return downlink };
+        let content = published.content();
+        for bytes in steps {
+            let decoded = Delta::decode(&published.model, layout.len(), &bytes);
+            let Ok((heading, _)) = decoded else { continue };
+            if downlink.steps.back().is_some_and(|last| last.heading.result != heading.base) {
+                downlink.forget();
+            }
+            downlink.push(&published, layout.len(), Step { heading, piece: bytes.into() });
+        }
+        // A crash may have come between a delta and what it leads to, or the other way round.
+        while downlink.steps.back().is_some_and(|last| last.heading.result != content) {
+            downlink.drop_last();
+        }
+        downlink.layout = Some(layout);
+        downlink.serve(published, content);
+        downlink
+    }
+
+    /// A version is published, or again with other statistics; the delta that leads there, to be kept for
+    /// [`Downlink::resume`], if there is one worth keeping.
+    pub fn publish(&mut self, published: Arc<Published>) -> Option<Shared> {
+        let content = published.content();
+        let Some(last) = self.served.back() else {
+            self.layout = statistics_of(&published);
+            self.serve(published, content);
+            return None;
+        };
+        if last.content == content {
+            // Said again after a restart.
+            self.serve(published, content);
+            return None;
+        }
+        let before = last.published.clone();
+        let base = last.content;
+        let layout = self.layout.as_ref()?;
+        let same = before.model.layout() == published.model.layout()
+            && before.model.grid() == published.model.grid()
+            && before.statistics.len() == published.statistics.len();
+        let mut kept = None;
+        if same {
+            let delta = Delta::between(
+                layout,
+                (&before.model, &before.statistics),
+                (&published.model, &published.statistics),
+            );
+            let (from, to) = (before.version.0, published.version.0);
+            let heading = Heading { from, to, base, result: content };
+            let statistics_len = layout.len();
+            let piece: Shared = delta.encode(&heading, &published.model, statistics_len).into();
+            if piece.len() <= bytes_max(&published) / 2 {
+                self.push(&published, statistics_len, Step { heading, piece: piece.clone() });
+                kept = Some(piece);
+            }
+        }
+        if kept.is_none() {
+            self.forget();
+        }
+        self.serve(published, content);
+        kept
+    }
+
+    /// What a device needs for `version` that holds a state of this name; `None` if the version cannot be had.
+    pub fn offer(&self, version: Version, held: Option<Content>) -> Option<Offer> {
+        let served = self.served.iter().find(|served| served.published.version == version)?;
+        let way = held.and_then(|held| self.way(held, served));
+        let cheap = served.published.model.ticks().len() as u64;
+        // A whole version is hardly below a byte for each weight: then it need not even be encoded.
+        match way {
+            Some(way) if way.bytes() <= cheap / 2 => Some(way),
+            Some(way) if way.bytes() <= self.snapshot(served).len() as u64 => Some(way),
+            _ => {
+                let mut offer = Offer::default();
+                offer.push(PartKind::Snapshot, version, version, self.snapshot(served));
+                Some(offer)
+            }
+        }
+    }
+
+    /// The newest version.
+    pub fn newest(&self) -> Option<Version> {
+        self.served.back().map(|served| served.published.version)
+    }
+
+    fn snapshot<'a>(&self, served: &'a Served) -> &'a Shared {
+        served.snapshot.get_or_init(|| {
+            let Published { model, statistics, .. } = &*served.published;
+            self.layout
+                .as_ref()
+                .map_or_else(Shared::default, |layout| encode_snapshot(layout, model, statistics).into())
+        })
+    }
+
+    /// The cheapest deltas from a state to a version, if there are any.
+    fn way(&self, held: Content, served: &Served) -> Option<Offer> {
+        if held == served.content {
+            return Some(Offer::default());
+        }
+        let position = self.steps.iter().rposition(|step| step.heading.base == held)?;
+        let from = self.first + position as u64;
+        let goal = served.state.checked_sub(from)? as usize;
+        // Fewest bytes from `from` to each state on the way, and the last piece to it.
+        let mut best: Vec<Option<(usize, &Step, usize)>> = vec![None; goal + 1];
+        for at in 0..goal {
+            let before = if at == 0 { 0 } else { best[at]?.0 };
+            let start = from + at as u64;
+            let single = self.steps.get(position + at).map(|step| (1, step));
+            let longer = self.merged.range((start, 0)..=(start, goal as u64));
+            let longer = longer.map(|(&(_, len), step)| (len as usize, step));
+            for (len, step) in single.into_iter().chain(longer).filter(|(len, _)| at + len <= goal) {
+                let bytes = before + step.piece.len();
+                if best[at + len].is_none_or(|(least, ..)| bytes < least) {
+                    best[at + len] = Some((bytes, step, at));
+                }
+            }
+        }
+        let mut way = Vec::new();
+        let mut at = goal;
+        while at > 0 {
+            let (_, step, before) = best[at]?;
+            way.push(step);
+            at = before;
+        }
+        let mut offer = Offer::default();
+        for step in way.into_iter().rev() {
+            let (from, to) = (Version(step.heading.from), Version(step.heading.to));
+            offer.push(PartKind::Delta, from, to, &step.piece);
+        }
+        Some(offer)
+    }
+
+    /// Serves a version from now on, at the state that the last step leads to; the oldest one goes.
+    fn serve(&mut self, published: Arc<Published>, content: Content) {
+        let state = self.first + self.steps.len() as u64;
+        self.served.retain(|served| served.published.version != published.version);
+        self.served.push_back(Served { published, content, state, snapshot: OnceLock::new() });
+        while self.served.len() > VERSIONS_SERVED {
+            self.served.pop_front();
+        }
+    }
+
+    /// Adds a step and the sums that it completes: spans of 2, 4, 8... steps that start at multiples of their lengths.
+    fn push(&mut self, published: &Published, statistics_len: usize, step: Step) {
+        self.bytes += step.piece.len();
+        self.steps.push_back(step);
+        let end = self.first + self.steps.len() as u64;
+        let model = &published.model;
+        let decode = |step: &Step| Delta::decode(model, statistics_len, &step.piece).ok();
+        let mut sum: Option<Delta> = None;
+        let mut len = 2;
+        while end % len == 0 && end - len >= self.first {
+            let (start, half) = (end - len, len / 2);
+            let (Some(earlier), Some(later)) = (self.span(start, half), self.span(end - half, half)) else {
+                break;
+            };
+            let later_delta = match sum.take() {
+                Some(sum) => Some(sum),
+                None => decode(later).map(|(_, delta)| delta),
+            };
+            let (Some((first, earlier_delta)), Some(later_delta)) = (decode(earlier), later_delta) else {
+                break;
+            };
+            let Heading { to, result, .. } = later.heading;
+            let heading = Heading { to, result, ..first };
+            let delta = earlier_delta.then(&later_delta);
+            let piece: Shared = delta.encode(&heading, model, statistics_len).into();
+            self.bytes += piece.len();
+            self.merged.insert((start, len), Step { heading, piece });
+            sum = Some(delta);
+            len *= 2;
+        }
+        while self.steps.len() > STEPS_MAX || self.bytes > bytes_max(published) {
+            self.drop_first();
+        }
+    }
+
+    /// The step, or the sum of steps, that starts there and is so long.
+    fn span(&self, start: u64, len: u64) -> Option<&Step> {
+        match len {
+            1 => self.steps.get(usize::try_from(start.checked_sub(self.first)?).ok()?),
+            _ => self.merged.get(&(start, len)),
+        }
+    }
+
+    fn drop_first(&mut self) {
+        let Some(step) = self.steps.pop_front() else { return };
+        self.bytes -= step.piece.len();
+        let gone = self.first;
+        self.first += 1;
+        self.drop_merged(|start, _| start <= gone);
+    }
+
+    fn drop_last(&mut self) {
+        let Some(step) = self.steps.pop_back() else { return };
+        self.bytes -= step.piece.len();
+        let end = self.first + self.steps.len() as u64;
+        self.drop_merged(|start, len| start + len > end);
+    }
+
+    fn drop_merged(&mut self, goes: impl Fn(u64, u64) -> bool) {
+        let bytes = &mut self.bytes;
+        self.merged.retain(|&(start, len), step| {
+            let goes = goes(start, len);
+            *bytes -= if goes { step.piece.len() } else { 0 };
+            !goes
+        });
+    }
+
+    /// No device can go on from the states so far.
+    fn forget(&mut self) {
+        self.first += self.steps.len() as u64 + 1;
+        self.steps.clear();
+        self.merged.clear();
+        self.bytes = 0;
+    }
+}
+
+fn bytes_max(published: &Published) -> usize {
+    STEP_BYTES_PER_WEIGHT * published.model.ticks().len() + (64 << 10)
+}
+
+fn statistics_of(published: &Published) -> Option<StatisticsLayout> {
+    StatisticsLayout::new(&published.layout.of_scope(Scope::Statistic)).ok()
+}
+
+#[cfg(test)]
+mod tests;
