@@ -9,7 +9,7 @@ pub(crate) mod forward;
 
 use crate::buffer::Buffer;
 use crate::error::Error;
-use crate::simd::{Simd, padded};
+use crate::simd::padded;
 
 /// Sizes of a depthwise convolution.
 #[derive(Clone, Copy, Debug)]
@@ -58,15 +58,26 @@ impl Geometry {
     }
 }
 
-/// Whether a loop over groups of pixels has a version for every rest and for the channels' edge. Worth it for 9 taps; 25
-/// make each version long to compile, and what it would save small beside them.
-pub(crate) const fn every_rest(side: usize) -> bool {
-    side == 3
-}
+/// Side of the largest kernel.
+const SIDE_MAX: usize = 5;
 
-/// Whether pixels come in groups of four, not two.
-pub(crate) const fn fours<S: Simd>(side: usize) -> bool {
-    side == 3 || S::LONG_BODIES
+/// A form of kernel that loops are written for: side and stride, known when compiled, or `Form<0, 0>`, which reads both
+/// and has one short loop. The common form has a body for every rest of pixels; what 25 taps or stride 2 would save by
+/// more of them is small beside what they take to compile.
+#[derive(Clone, Copy)]
+pub(crate) struct Form<const SIDE: usize, const STRIDE: usize>;
+
+impl<const SIDE: usize, const STRIDE: usize> Form<SIDE, STRIDE> {
+    /// Whether the form is read.
+    pub(crate) const READ: bool = SIDE == 0;
+    /// Whether three pixels at the end of a row have a body.
+    pub(crate) const THREES: bool = SIDE == 3 && STRIDE == 1;
+
+    /// Side and stride of the form, or those given.
+    #[inline(always)]
+    pub(crate) fn of(side: usize, stride: usize) -> (usize, usize) {
+        if Self::READ { (side, stride) } else { (SIDE, STRIDE) }
+    }
 }
 
 /// `[side, side, channels]` with channels padded by zeros.
@@ -80,31 +91,31 @@ pub(crate) fn pad_kernel(kernel: &[f32], side: usize, channels: usize) -> Buffer
     out
 }
 
-/// Zeroes what fills never write: the pixels left and right of `K` rows of `width`, and the row after them whole.
+/// Zeroes what fills never write: the pixels left and right of `side` rows of `width`, and the row after them whole.
 ///
 /// # Safety
-/// `ring` holds `K + 1` rows of `ring_row` values.
+/// `ring` holds `side + 1` rows of `ring_row` values.
 #[inline(always)]
-unsafe fn clear_ring<const K: usize>(ring: *mut f32, ring_row: usize, width: usize, channels: usize) {
+unsafe fn clear_ring(ring: *mut f32, side: usize, ring_row: usize, width: usize, channels: usize) {
     let pixel = padded(channels);
-    let (left, filled) = (K / 2 * pixel, (K / 2 + width) * pixel);
+    let (left, filled) = (side / 2 * pixel, (side / 2 + width) * pixel);
     // SAFETY: inside the rows.
     unsafe {
-        for slot in 0..K {
+        for slot in 0..side {
             let row = ring.add(slot * ring_row);
             row.write_bytes(0, left);
             row.add(filled).write_bytes(0, ring_row - filled);
         }
-        ring.add(K * ring_row).write_bytes(0, ring_row);
+        ring.add(side * ring_row).write_bytes(0, ring_row);
     }
 }
 
 /// Which rows a ring's slots hold.
-struct Tags<const K: usize>([usize; K]);
+struct Tags([usize; SIDE_MAX]);
 
-impl<const K: usize> Tags<K> {
+impl Tags {
     fn new() -> Self {
-        Self([usize::MAX; K])
+        Self([usize::MAX; SIDE_MAX])
     }
 
     /// Notes that `row` goes to `slot`; true if it was not there before.

@@ -7,7 +7,7 @@
 pub(crate) mod epilogue;
 pub(crate) mod pack;
 
-use crate::simd::Simd;
+use crate::simd::{Piece, Simd};
 
 /// What is done with a finished tile of C while it is in registers.
 pub(crate) trait Epilogue {
@@ -75,13 +75,47 @@ pub(crate) unsafe fn multiply<S: Simd, E: Epilogue, const TRANSPOSED: bool>(
     spare: *mut f32,
     epilogue: &E,
 ) {
+    // SAFETY: forwarded.
+    unsafe { S::call(&Multiply::<E, TRANSPOSED> { size, left, right, spare, epilogue }) }
+}
+
+/// [`multiply`], compiled once per epilogue.
+struct Multiply<'a, E, const TRANSPOSED: bool> {
+    size: Size,
+    left: Left,
+    right: Right,
+    spare: *mut f32,
+    epilogue: &'a E,
+}
+
+impl<E: Epilogue, const TRANSPOSED: bool> Piece for Multiply<'_, E, TRANSPOSED> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self) {
+        let Self { size, left, right, spare, epilogue } = *self;
+        // SAFETY: made by `multiply`, whose caller promises what it says.
+        unsafe { strips::<S, E, TRANSPOSED>(size, left, right, spare, epilogue) }
+    }
+}
+
+/// # Safety
+/// As for [`multiply`].
+#[inline(always)]
+unsafe fn strips<S: Simd, E: Epilogue, const TRANSPOSED: bool>(
+    size: Size,
+    left: Left,
+    right: Right,
+    spare: *mut f32,
+    epilogue: &E,
+) {
     let vectors = size.n.div_ceil(S::LANES);
     let mut v = 0;
     while v < vectors {
         let rest = vectors - v;
         // SAFETY: v < vectors, so each strip lies inside Right and C; the rest is forwarded.
         unsafe {
-            v += if S::REGISTERS == 32 {
+            v += if !S::SPECIAL {
+                strip::<S, E, 6, 1, TRANSPOSED>(size, left, right, spare, v, epilogue)
+            } else if S::REGISTERS == 32 {
                 match rest {
                     1 => strip::<S, E, 12, 1, TRANSPOSED>(size, left, right, spare, v, epilogue),
                     2 => strip::<S, E, 12, 2, TRANSPOSED>(size, left, right, spare, v, epilogue),
@@ -135,7 +169,7 @@ unsafe fn strip<S: Simd, E: Epilogue, const MR: usize, const NV: usize, const TR
                 Left { data: spare, stride: size.k }
             };
             let tile = tile::<S, MR, NV, TRANSPOSED>(size.k, a, b);
-            if rows == MR && whole_columns {
+            if S::SPECIAL && rows == MR && whole_columns {
                 epilogue.apply::<S, MR, NV, false>(&tile, at);
             } else {
                 epilogue.apply::<S, MR, NV, true>(&tile, at);

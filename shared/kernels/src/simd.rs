@@ -31,6 +31,15 @@ pub(crate) fn padded(channels: usize) -> usize {
     channels.next_multiple_of(PAD)
 }
 
+/// Part of a pass that is compiled once per instruction set, whoever uses it.
+pub(crate) trait Piece {
+    /// Does it.
+    ///
+    /// # Safety
+    /// As for [`Simd`]; what else must hold is said where the piece is made.
+    unsafe fn run<S: Simd>(&self);
+}
+
 /// One vector of `f32` and what the passes need from it.
 ///
 /// # Safety
@@ -43,8 +52,10 @@ pub(crate) trait Simd: Copy + 'static {
     const LANES: usize;
     /// Registers there are.
     const REGISTERS: usize;
-    /// Whether long loop bodies are worth compiling, once per pass.
-    const LONG_BODIES: bool = true;
+    /// Whether loop bodies have versions for what is common; without, the one body that does everything is used.
+    const SPECIAL: bool = true;
+    /// Runs `piece` as a function of its own, not inlined: for what many passes share and each calls seldom.
+    unsafe fn call<P: Piece>(piece: &P);
     unsafe fn zero() -> Self::V;
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;

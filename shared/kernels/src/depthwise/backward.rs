@@ -3,7 +3,7 @@
 //! The loop runs over input rows. The ring holds the gradient with respect to the raw output, made on the way in
 //! by the batch norm's pullback; the input is read once, normalised and gated in registers.
 
-use super::{Geometry, Tags, clear_ring, every_rest, fours, pad_kernel};
+use super::{Form, Geometry, SIDE_MAX, Tags, clear_ring, pad_kernel};
 use crate::buffer::Buffer;
 use crate::gemm::epilogue::Gate;
 use crate::rows::backward::GateInput;
@@ -41,34 +41,25 @@ pub(crate) struct Convolution<'a> {
 
 /// Gradients of a depthwise convolution.
 pub(crate) fn convolve_gradients(of: Convolution<'_>) -> Gradients {
-    match (of.geometry.side, of.geometry.stride) {
-        (3, 1) => gradients_form::<3, 1>(of),
-        (3, 2) => gradients_form::<3, 2>(of),
-        (5, 1) => gradients_form::<5, 1>(of),
-        (5, 2) => gradients_form::<5, 2>(of),
-        (side, stride) => unreachable!("no kernel of {side} with stride {stride}"),
-    }
-}
-
-fn gradients_form<const K: usize, const STRIDE: usize>(of: Convolution<'_>) -> Gradients {
     let geometry = of.geometry;
     let channels = geometry.channels;
     let values = geometry.rows() * channels;
-    assert_eq!((geometry.side, geometry.stride), (K, STRIDE), "the form of the geometry");
+    let (side, stride) = (geometry.side, geometry.stride);
+    assert!(side <= SIDE_MAX, "kernels have up to {SIDE_MAX} rows, found {side}");
     of.gradient.check(geometry.out_rows(), channels);
     assert_eq!(of.input.len(), values, "input fits the geometry");
     assert!(of.gate.is_none_or(|g| g.map.channels() == channels), "the gate has the same channels");
     assert!(of.out.is_none_or(|o| o.len() == values), "input gradient fits the geometry");
     assert!(of.residual.is_none_or(|r| r.len() == values), "residual fits the geometry");
 
-    let kernel = pad_kernel(of.kernel, K, channels);
+    let kernel = pad_kernel(of.kernel, side, channels);
     let units = geometry.batch * geometry.height;
-    let split = Split::new(units, 1, 2 * K * K * geometry.width * channels / (STRIDE * STRIDE));
+    let split = Split::new(units, 1, 2 * side * side * geometry.width * channels / (stride * stride));
     let mut sums = of.gate.is_some_and(|g| g.sums).then(|| Sums::new(channels, 2, split.parts()));
-    let mut kernels = of.kernel_gradient.then(|| Sums::new(channels, K * K, split.parts()));
+    let mut kernels = of.kernel_gradient.then(|| Sums::new(channels, side * side, split.parts()));
     let ring_row = geometry.ring_row(geometry.out_width());
-    let mut ring = Buffer::take(split.parts() * (K + 1) * ring_row);
-    let pass = ConvolveGradients::<K, STRIDE> {
+    let mut ring = Buffer::take(split.parts() * (side + 1) * ring_row);
+    let pass = ConvolveGradients {
         of,
         kernel: &kernel,
         sums: sums.as_mut().map(Sums::view),
@@ -78,12 +69,12 @@ fn gradients_form<const K: usize, const STRIDE: usize>(of: Convolution<'_>) -> G
     };
     // SAFETY: the sizes were checked above; every part has its own ring and sums and writes its own rows.
     unsafe { split.run(&pass) };
-    let kernel =
-        kernels.map(|k| (0..K * K).flat_map(|tap| k.total(tap, channels)).map(|v| v as f32).collect());
+    let taps = 0..side * side;
+    let kernel = kernels.map(|k| taps.flat_map(|tap| k.total(tap, channels)).map(|v| v as f32).collect());
     Gradients { kernel, sums }
 }
 
-struct ConvolveGradients<'a, const K: usize, const STRIDE: usize> {
+struct ConvolveGradients<'a> {
     of: Convolution<'a>,
     /// Padded.
     kernel: &'a [f32],
@@ -94,29 +85,47 @@ struct ConvolveGradients<'a, const K: usize, const STRIDE: usize> {
 }
 
 /// One input row: the gradient rows its taps reach, by `ky`, and where it lies.
-struct Row<const K: usize> {
-    taps: [Option<*const f32>; K],
+struct Row {
+    taps: [Option<*const f32>; SIDE_MAX],
     first_pixel: usize,
     /// The input's gate, without raw values.
     gate: Option<Gate>,
     kernels: Option<Slot>,
 }
 
-impl<const K: usize, const STRIDE: usize> Pass for ConvolveGradients<'_, K, STRIDE> {
+impl Pass for ConvolveGradients<'_> {
     /// Input rows `units` (over all images).
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, part: usize, units: Range<usize>) {
+        // SAFETY: forwarded.
+        unsafe {
+            match (self.of.geometry.side, self.of.geometry.stride) {
+                (3, 1) if S::SPECIAL => self.rows::<S, 3, 1>(part, units),
+                (3, 2) if S::SPECIAL => self.rows::<S, 3, 2>(part, units),
+                _ => self.rows::<S, 0, 0>(part, units),
+            }
+        }
+    }
+}
+
+impl ConvolveGradients<'_> {
+    /// # Safety
+    /// As for [`Pass::run`]; the form is that of the geometry.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const K: usize, const STRIDE: usize>(&self, part: usize, units: Range<usize>) {
         let g = &self.of.geometry;
+        let (side, stride) = Form::<K, STRIDE>::of(g.side, g.stride);
         let (width, height, channels) = (g.width, g.height, g.channels);
         let (out_height, out_width) = (g.out_height(), g.out_width());
-        // SAFETY: `convolve_gradients` checked the sizes; ring rows are inside the part's ring.
+        // SAFETY: `convolve_gradients` checked the sizes; ring rows are inside the part's ring, input rows and sums
+        // are its own.
         unsafe {
-            let ring = self.ring.at(part * (K + 1) * self.ring_row);
-            clear_ring::<K>(ring, self.ring_row, out_width, channels);
-            let mut tags = Tags::<K>::new();
+            let ring = self.ring.at(part * (side + 1) * self.ring_row);
+            clear_ring(ring, side, self.ring_row, out_width, channels);
+            let mut tags = Tags::new();
             let sums = self.sums.map(|sums| sums.part(part));
             let mut row = Row {
-                taps: [None; K],
+                taps: [None; SIDE_MAX],
                 first_pixel: 0,
                 gate: self.of.gate.map(|gate| gate.map.gate(std::ptr::null(), sums)),
                 kernels: self.kernels.map(|kernels| kernels.part(part)),
@@ -125,41 +134,47 @@ impl<const K: usize, const STRIDE: usize> Pass for ConvolveGradients<'_, K, STRI
             for unit in units {
                 let (n, iy) = (unit / height, unit % height);
                 row.first_pixel = unit * width;
-                for ky in 0..K {
-                    // Output row oy has tap ky on input row oy * STRIDE + ky - K / 2.
+                for ky in 0..side {
+                    // Output row oy has tap ky on input row oy * stride + ky - side / 2.
                     row.taps[ky] = None;
-                    let above = iy + K / 2;
+                    let above = iy + side / 2;
                     if above < ky
-                        || !(above - ky).is_multiple_of(STRIDE)
-                        || (above - ky) / STRIDE >= out_height
+                        || !(above - ky).is_multiple_of(stride)
+                        || (above - ky) / stride >= out_height
                     {
                         continue;
                     }
-                    let oy = (above - ky) / STRIDE;
-                    let slot = oy % K;
+                    let oy = (above - ky) / stride;
+                    let slot = oy % side;
                     let place = ring.add(slot * self.ring_row);
                     let from = n * out_height + oy;
                     if tags.claim(slot, from) {
                         let pixels = from * out_width..(from + 1) * out_width;
-                        self.of.gradient.fill::<S>(pixels, channels, place.add(K / 2 * padded(channels)));
+                        self.of.gradient.fill::<S>(pixels, channels, place.add(side / 2 * padded(channels)));
                     }
                     row.taps[ky] = Some(place.cast_const());
                 }
                 let mut ix = 0;
-                while fours::<S>(K) && ix + 4 <= width {
-                    self.pixels::<S, 4>(&row, ix);
+                while ix + 4 <= width {
+                    self.pixels::<S, K, STRIDE, 4>(&row, ix);
                     ix += 4;
                 }
-                if every_rest(K) && width - ix == 3 {
-                    self.pixels::<S, 3>(&row, ix);
+                if Form::<K, STRIDE>::THREES && width - ix == 3 {
+                    self.pixels::<S, K, STRIDE, 3>(&row, ix);
                     ix += 3;
                 }
                 while ix + 2 <= width {
-                    self.pixels::<S, 2>(&row, ix);
+                    self.pixels::<S, K, STRIDE, 2>(&row, ix);
                     ix += 2;
                 }
                 if ix < width {
-                    self.pixels::<S, 1>(&row, ix);
+                    self.pixels::<S, K, STRIDE, 1>(&row, ix);
+                }
+                let whole = channels / S::LANES * S::LANES;
+                if !Form::<K, STRIDE>::READ && whole < channels {
+                    for ix in 0..width {
+                        self.vectors::<S, K, STRIDE, 1, true>(&row, ix, whole);
+                    }
                 }
                 pixels += width;
                 if pixels >= BLOCK_PIXELS {
@@ -170,26 +185,32 @@ impl<const K: usize, const STRIDE: usize> Pass for ConvolveGradients<'_, K, STRI
             fold(&row);
         }
     }
-}
 
-impl<const K: usize, const STRIDE: usize> ConvolveGradients<'_, K, STRIDE> {
-    /// `P` input pixels from `ix` (even) on, all channels.
+    /// `P` input pixels from `ix` on (even unless `P` is 1), all channels; in forms known when compiled, all whole
+    /// vectors of channels.
     ///
     /// # Safety
-    /// As for [`Pass::run`]; the pixels exist.
+    /// As for [`ConvolveGradients::rows`]; the pixels exist.
     #[inline(always)]
-    unsafe fn pixels<S: Simd, const P: usize>(&self, row: &Row<K>, ix: usize) {
+    unsafe fn pixels<S: Simd, const K: usize, const STRIDE: usize, const P: usize>(
+        &self,
+        row: &Row,
+        ix: usize,
+    ) {
         let channels = self.of.geometry.channels;
         let mut c = 0;
         // SAFETY: forwarded; the last vector is masked.
         unsafe {
-            while every_rest(K) && c + S::LANES <= channels {
-                self.vectors::<S, P, false>(row, ix, c);
-                c += S::LANES;
-            }
-            while c < channels {
-                self.vectors::<S, P, true>(row, ix, c);
-                c += S::LANES;
+            if Form::<K, STRIDE>::READ {
+                while c < channels {
+                    self.vectors::<S, K, STRIDE, P, true>(row, ix, c);
+                    c += S::LANES;
+                }
+            } else {
+                while c + S::LANES <= channels {
+                    self.vectors::<S, K, STRIDE, P, false>(row, ix, c);
+                    c += S::LANES;
+                }
             }
         }
     }
@@ -197,7 +218,14 @@ impl<const K: usize, const STRIDE: usize> ConvolveGradients<'_, K, STRIDE> {
     /// # Safety
     /// As for [`ConvolveGradients::pixels`].
     #[inline(always)]
-    unsafe fn vectors<S: Simd, const P: usize, const EDGE: bool>(&self, row: &Row<K>, ix: usize, c: usize) {
+    unsafe fn vectors<S: Simd, const K: usize, const STRIDE: usize, const P: usize, const EDGE: bool>(
+        &self,
+        row: &Row,
+        ix: usize,
+        c: usize,
+    ) {
+        let (side, stride) = Form::<K, STRIDE>::of(self.of.geometry.side, self.of.geometry.stride);
+        let half = side / 2;
         let channels = self.of.geometry.channels;
         let pixel = padded(channels);
         let rest = channels - c;
@@ -216,22 +244,24 @@ impl<const K: usize, const STRIDE: usize> ConvolveGradients<'_, K, STRIDE> {
                 gate.open::<S>(c, &mut inputs);
             }
             let mut gradients = [S::zero(); P];
-            for (ky, tap) in row.taps.iter().enumerate() {
+            // Groups start at even pixels, single ones may be odd.
+            let odd = if P == 1 { ix % 2 } else { 0 };
+            for (ky, tap) in row.taps.iter().enumerate().take(side) {
                 let Some(tap) = tap else { continue };
-                for kx in 0..K {
-                    let tap_index = ky * K + kx;
+                for kx in 0..side {
+                    let tap_index = ky * side + kx;
                     let weight = S::load(self.kernel.as_ptr().add(tap_index * pixel + c));
                     let mut sum = match row.kernels {
                         Some(slot) => S::load(slot.at(tap_index, c)),
                         None => S::zero(),
                     };
                     for p in 0..P {
-                        // Input pixel ix + p meets tap kx of output pixel (ix + p + K / 2 - kx) / STRIDE; groups
-                        // start at even ones, so the parity is that of p. The ring is shifted by its pads.
-                        if STRIDE == 2 && (p + K / 2 + kx) % 2 == 1 {
+                        // Input pixel ix + p meets tap kx of output pixel (ix + p + half - kx) / stride, if that is a
+                        // whole number. The ring is shifted by its pads.
+                        if stride == 2 && (odd + p + half + kx) % 2 == 1 {
                             continue;
                         }
-                        let ox = (ix + p + K / 2 + STRIDE * (K / 2) - kx) / STRIDE;
+                        let ox = (ix + p + half + stride * half - kx) >> (stride - 1);
                         let d = S::load(tap.add(ox * pixel + c));
                         gradients[p] = S::fma(d, weight, gradients[p]);
                         sum = S::fma(d, inputs[p], sum);
@@ -263,7 +293,7 @@ impl<const K: usize, const STRIDE: usize> ConvolveGradients<'_, K, STRIDE> {
 /// # Safety
 /// The slots belong to the caller's part.
 #[inline(always)]
-unsafe fn fold<const K: usize>(row: &Row<K>) {
+unsafe fn fold(row: &Row) {
     // SAFETY: forwarded.
     unsafe {
         if let Some(Gate { sums: Some(slot), .. }) = row.gate {

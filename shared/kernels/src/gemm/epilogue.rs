@@ -52,7 +52,7 @@ impl Epilogue for Raw {
 /// Stores `activation(scale * product + offset)`, plus a residual if there is one.
 pub(crate) struct Affine {
     pub(crate) out: *mut f32,
-    pub(crate) stride: usize,
+    pub(crate) at: Rows,
     /// Padded; none for a scale of one.
     pub(crate) scale: Option<*const f32>,
     /// Padded.
@@ -60,6 +60,15 @@ pub(crate) struct Affine {
     pub(crate) activation: Activation,
     /// Laid out like the output.
     pub(crate) residual: Option<*const f32>,
+}
+
+/// Where the rows of an output lie.
+#[derive(Clone, Copy)]
+pub(crate) enum Rows {
+    /// So many values apart.
+    Apart(usize),
+    /// Each at a place of its own, where whole vectors fit and are written.
+    Places(*const usize),
 }
 
 impl Epilogue for Affine {
@@ -71,8 +80,20 @@ impl Epilogue for Affine {
     ) {
         // SAFETY: rows and columns of `at` lie inside the output; coefficients are padded to whole vectors.
         unsafe {
+            let mut starts = [0; MR];
+            for (i, start) in starts.iter_mut().enumerate() {
+                if !EDGE || i < at.rows {
+                    *start = match self.at {
+                        Rows::Apart(stride) => (at.row + i) * stride,
+                        Rows::Places(places) => *places.add(at.row + i),
+                    };
+                }
+            }
             for v in 0..NV {
-                let (c, n) = (at.column + v * S::LANES, lanes::<S>(at, v));
+                let (c, mut n) = (at.column + v * S::LANES, lanes::<S>(at, v));
+                if EDGE && n > 0 && matches!(self.at, Rows::Places(_)) {
+                    n = S::LANES;
+                }
                 let scale = match self.scale {
                     Some(scale) => S::load(scale.add(c)),
                     None => S::splat(1.0),
@@ -85,56 +106,12 @@ impl Epilogue for Affine {
                 self.activation.apply::<S>(&mut column);
                 for (i, value) in column.iter().enumerate() {
                     if !EDGE || i < at.rows {
-                        let place = (at.row + i) * self.stride + c;
+                        let place = starts[i] + c;
                         let mut value = *value;
                         if let Some(residual) = self.residual {
                             value = S::add(value, simd::load::<S, EDGE>(residual.add(place), n));
                         }
                         simd::store::<S, EDGE>(self.out.add(place), value, n);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Stores `activation(product + offset)`, each row at a place of its own, whole vectors.
-pub(crate) struct Scatter {
-    pub(crate) out: *mut f32,
-    /// Where each row goes.
-    pub(crate) places: *const usize,
-    /// Padded.
-    pub(crate) offset: *const f32,
-    pub(crate) activation: Activation,
-}
-
-impl Epilogue for Scatter {
-    #[inline(always)]
-    unsafe fn apply<S: Simd, const MR: usize, const NV: usize, const EDGE: bool>(
-        &self,
-        tile: &[[S::V; NV]; MR],
-        at: Place,
-    ) {
-        // SAFETY: rows of `at` have places, where whole vectors fit as far as columns are padded to.
-        unsafe {
-            let mut offset = [S::zero(); NV];
-            for (v, offset) in offset.iter_mut().enumerate() {
-                if !EDGE || lanes::<S>(at, v) > 0 {
-                    *offset = S::load(self.offset.add(at.column + v * S::LANES));
-                }
-            }
-            for (i, row) in tile.iter().enumerate() {
-                if !EDGE || i < at.rows {
-                    let to = self.out.add(*self.places.add(at.row + i) + at.column);
-                    let mut row = *row;
-                    for (value, offset) in row.iter_mut().zip(&offset) {
-                        *value = S::add(*value, *offset);
-                    }
-                    self.activation.apply::<S>(&mut row);
-                    for (v, value) in row.iter().enumerate() {
-                        if !EDGE || lanes::<S>(at, v) > 0 {
-                            S::store(to.add(v * S::LANES), *value);
-                        }
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use super::{block_rows, source::Source};
 use crate::activation::Activation;
 use crate::buffer::Buffer;
-use crate::gemm::epilogue::{Affine, Raw};
+use crate::gemm::epilogue::{Affine, Raw, Rows};
 use crate::gemm::pack::Panels;
 use crate::gemm::{Left, Size, TILE_ROWS_MAX, multiply};
 use crate::simd::{Simd, padded};
@@ -105,7 +105,7 @@ impl Pass for Product<'_> {
                     Finish::Affine { scale, offset, activation, residual } => {
                         let epilogue = Affine {
                             out,
-                            stride: n,
+                            at: Rows::Apart(n),
                             scale: scale.map(<[f32]>::as_ptr),
                             offset: offset.as_ptr(),
                             activation,

@@ -3,7 +3,7 @@
 use super::source::Source;
 use crate::activation::Bounds;
 use crate::norm::NormMap;
-use crate::simd::{self, Simd, padded, prefetch};
+use crate::simd::{self, Piece, Simd, padded, prefetch};
 use std::ops::Range;
 
 /// Rows ahead of the one being read whose cache lines are asked for.
@@ -51,42 +51,32 @@ impl GradientSource<'_> {
     /// As for [`Source::fill`].
     #[inline(always)]
     pub(crate) unsafe fn fill<S: Simd>(&self, rows: Range<usize>, columns: usize, to: *mut f32) {
-        // SAFETY: forwarded.
+        // SAFETY: forwarded; the rows exist.
         unsafe {
-            if S::LONG_BODIES {
-                self.fill_here::<S>(rows, columns, to);
-            } else {
-                self.fill_apart::<S>(rows, columns, to);
-            }
-        }
-    }
-
-    /// One copy for all passes.
-    ///
-    /// # Safety
-    /// As for [`Source::fill`].
-    #[inline(never)]
-    unsafe fn fill_apart<S: Simd>(&self, rows: Range<usize>, columns: usize, to: *mut f32) {
-        // SAFETY: forwarded.
-        unsafe { self.fill_here::<S>(rows, columns, to) }
-    }
-
-    /// # Safety
-    /// As for [`Source::fill`].
-    #[inline(always)]
-    unsafe fn fill_here<S: Simd>(&self, rows: Range<usize>, columns: usize, to: *mut f32) {
-        // SAFETY: forwarded.
-        unsafe {
-            let Some(pullback) = &self.pullback else {
+            let Some(pullback) = self.pullback else {
                 return Source::Plain(self.gradient).fill::<S>(rows, columns, to);
             };
-            let from = self.gradient.as_ptr().add(rows.start * columns);
+            let gradient = self.gradient.as_ptr().add(rows.start * columns);
             let raw = pullback.raw.as_ptr().add(rows.start * columns);
-            let rows = Rows { gradient: from, raw, count: rows.len(), columns, to };
-            match pullback.gate {
-                None => pullback.all_columns::<S, false, false>(rows),
-                Some(map) if map.activation.swish() => pullback.all_columns::<S, true, true>(rows),
-                Some(_) => pullback.all_columns::<S, true, false>(rows),
+            S::call(&Fill { pullback, rows: Rows { gradient, raw, count: rows.len(), columns, to } });
+        }
+    }
+}
+
+struct Fill<'a> {
+    pullback: PullbackView<'a>,
+    rows: Rows,
+}
+
+impl Piece for Fill<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self) {
+        // SAFETY: made by `GradientSource::fill`, whose caller promises what it says.
+        unsafe {
+            match self.pullback.gate {
+                None => self.pullback.all_columns::<S, false, false>(self.rows),
+                Some(map) if map.activation.swish() => self.pullback.all_columns::<S, true, true>(self.rows),
+                Some(_) => self.pullback.all_columns::<S, true, false>(self.rows),
             }
         }
     }
@@ -110,11 +100,11 @@ impl PullbackView<'_> {
         let mut c = 0;
         // SAFETY: forwarded; pairs of vectors, then single ones, the last one masked.
         unsafe {
-            while c + 2 * S::LANES <= rows.columns {
+            while S::SPECIAL && c + 2 * S::LANES <= rows.columns {
                 self.columns::<S, GATED, SWISH, 2, false>(rows, c);
                 c += 2 * S::LANES;
             }
-            while c + S::LANES <= rows.columns {
+            while S::SPECIAL && c + S::LANES <= rows.columns {
                 self.columns::<S, GATED, SWISH, 1, false>(rows, c);
                 c += S::LANES;
             }

@@ -94,11 +94,11 @@ impl Pending<'_> {
         let mut c = 0;
         // SAFETY: forwarded; whole groups of four vectors, then single ones, the last one masked.
         unsafe {
-            while c + 4 * S::LANES <= rows.columns {
+            while S::SPECIAL && c + 4 * S::LANES <= rows.columns {
                 self.columns::<S, SCALED, SWISH, 4, false>(rows, c);
                 c += 4 * S::LANES;
             }
-            while c + S::LANES <= rows.columns {
+            while S::SPECIAL && c + S::LANES <= rows.columns {
                 self.columns::<S, SCALED, SWISH, 1, false>(rows, c);
                 c += S::LANES;
             }

@@ -2,7 +2,7 @@
 
 use super::pending::Pending;
 use crate::Map;
-use crate::simd::{Simd, padded};
+use crate::simd::{Piece, Simd, padded};
 use std::ops::Range;
 
 /// The rows that enter a product.
@@ -65,33 +65,26 @@ impl Source<'_> {
     #[inline(always)]
     pub(crate) unsafe fn fill<S: Simd>(&self, rows: Range<usize>, columns: usize, to: *mut f32) {
         // SAFETY: forwarded.
-        unsafe {
-            if S::LONG_BODIES {
-                self.fill_here::<S>(rows, columns, to);
-            } else {
-                self.fill_apart::<S>(rows, columns, to);
-            }
-        }
+        unsafe { S::call(&Fill { source: *self, start: rows.start, count: rows.len(), columns, to }) }
     }
+}
 
-    /// One copy for all passes.
-    ///
-    /// # Safety
-    /// As for [`Source::fill`].
-    #[inline(never)]
-    unsafe fn fill_apart<S: Simd>(&self, rows: Range<usize>, columns: usize, to: *mut f32) {
-        // SAFETY: forwarded.
-        unsafe { self.fill_here::<S>(rows, columns, to) }
-    }
+struct Fill<'a> {
+    source: Source<'a>,
+    start: usize,
+    count: usize,
+    columns: usize,
+    to: *mut f32,
+}
 
-    /// # Safety
-    /// As for [`Source::fill`].
+impl Piece for Fill<'_> {
     #[inline(always)]
-    unsafe fn fill_here<S: Simd>(&self, rows: Range<usize>, columns: usize, to: *mut f32) {
-        // SAFETY: forwarded.
+    unsafe fn run<S: Simd>(&self) {
+        let (rows, columns, to) = (self.start..self.start + self.count, self.columns, self.to);
+        // SAFETY: made by `Source::fill`, whose caller promises what it says.
         unsafe {
-            match *self {
-                Self::Plain(values) => {
+            match self.source {
+                Source::Plain(values) => {
                     let stride = padded(columns);
                     for (i, row) in rows.enumerate() {
                         let to = to.add(i * stride);
@@ -99,8 +92,8 @@ impl Source<'_> {
                         to.add(columns).write_bytes(0, stride - columns);
                     }
                 }
-                Self::Pending(pending) => pending.fill::<S>(rows, columns, to),
-                Self::Patches(patches) => patches.fill(rows, to),
+                Source::Pending(pending) => pending.fill::<S>(rows, columns, to),
+                Source::Patches(patches) => patches.fill(rows, to),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! AVX2 with fused multiply-add: 8 lanes.
 
-use super::Simd;
+use super::{Piece, Simd};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -23,6 +23,17 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
 
+    #[inline(always)]
+    unsafe fn call<P: Piece>(piece: &P) {
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn apart<P: Piece>(piece: &P) {
+            // SAFETY: forwarded.
+            unsafe { piece.run::<Avx2>() }
+        }
+        // SAFETY: see the impl.
+        unsafe { apart(piece) }
+    }
     #[inline(always)]
     unsafe fn zero() -> __m256 {
         // SAFETY: see the impl.

@@ -1,6 +1,6 @@
 //! AVX-512F: 16 lanes, masks for the channel tail.
 
-use super::Simd;
+use super::{Piece, Simd};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -18,6 +18,17 @@ impl Simd for Avx512 {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
 
+    #[inline(always)]
+    unsafe fn call<P: Piece>(piece: &P) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        unsafe fn apart<P: Piece>(piece: &P) {
+            // SAFETY: forwarded.
+            unsafe { piece.run::<Avx512>() }
+        }
+        // SAFETY: see the impl.
+        unsafe { apart(piece) }
+    }
     #[inline(always)]
     unsafe fn zero() -> __m512 {
         // SAFETY: see the impl.

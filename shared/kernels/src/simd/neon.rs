@@ -1,6 +1,6 @@
 //! NEON: 4 lanes, 32 registers, part of every 64-bit ARM processor.
 
-use super::Simd;
+use super::{Piece, Simd};
 use std::arch::aarch64::*;
 
 #[derive(Clone, Copy)]
@@ -13,6 +13,11 @@ impl Simd for Neon {
     const LANES: usize = 4;
     const REGISTERS: usize = 32;
 
+    #[inline(never)]
+    unsafe fn call<P: Piece>(piece: &P) {
+        // SAFETY: forwarded.
+        unsafe { piece.run::<Self>() }
+    }
     #[inline(always)]
     unsafe fn zero() -> float32x4_t {
         // SAFETY: see the impl.

@@ -1,17 +1,19 @@
 //! Arrays of eight: correct everywhere, as fast as the compiler's own vectorisation.
 
-use super::Simd;
+use super::{Piece, Simd};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
+/// `f` of each lane. Written out: loops over arrays take the compiler several times as long.
+#[inline(always)]
+fn lanes(f: impl Fn(usize) -> f32) -> [f32; 8] {
+    [f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)]
+}
+
 #[inline(always)]
 fn zip(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
-    let mut out = [0.0; 8];
-    for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
-        *o = f(a, b);
-    }
-    out
+    lanes(|i| f(a[i], b[i]))
 }
 
 // SAFETY (loads and stores): callers pass pointers valid for the values read or written.
@@ -19,8 +21,13 @@ impl Simd for Portable {
     type V = [f32; 8];
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
-    const LONG_BODIES: bool = false;
+    const SPECIAL: bool = false;
 
+    #[inline(never)]
+    unsafe fn call<P: Piece>(piece: &P) {
+        // SAFETY: forwarded.
+        unsafe { piece.run::<Self>() }
+    }
     #[inline(always)]
     unsafe fn zero() -> [f32; 8] {
         [0.0; 8]
@@ -70,7 +77,7 @@ impl Simd for Portable {
     /// Two roundings: without a hardware instruction a fused operation is a library call per value.
     #[inline(always)]
     unsafe fn fma(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
-        zip(zip(a, b, |a, b| a * b), c, |ab, c| ab + c)
+        lanes(|i| a[i] * b[i] + c[i])
     }
     #[inline(always)]
     unsafe fn clamp(value: [f32; 8], low: [f32; 8], high: [f32; 8]) -> [f32; 8] {
@@ -79,11 +86,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn gate(value: [f32; 8], low: [f32; 8], high: [f32; 8], gradient: [f32; 8]) -> [f32; 8] {
-        let mut out = gradient;
-        for (i, o) in out.iter_mut().enumerate() {
-            *o = if value[i] > low[i] && value[i] < high[i] { *o } else { 0.0 };
-        }
-        out
+        lanes(|i| if value[i] > low[i] && value[i] < high[i] { gradient[i] } else { 0.0 })
     }
     // Two functions instead of thousands of copies of eight lanes each: half of what this crate took to compile.
     #[inline(never)]

@@ -7,8 +7,8 @@ use super::tiling::{Scratch, Tiling};
 use super::{Enter, Fused};
 use crate::Map;
 use crate::buffer::Buffer;
-use crate::depthwise::{every_rest, fours};
-use crate::gemm::epilogue::{Affine, Scatter};
+use crate::depthwise::Form;
+use crate::gemm::epilogue::{Affine, Rows};
 use crate::gemm::{Left, Size, multiply};
 use crate::rows::block_rows;
 use crate::rows::source::{Patches, Source};
@@ -110,11 +110,9 @@ impl Pass for Stripes<'_> {
             unsafe {
                 self.fill_hidden::<S>(&mut room, images.clone(), rows.clone());
                 match (self.fused.side, self.fused.stride) {
-                    (3, 1) => self.convolve::<S, 3, 1>(&room, images.len(), rows.len()),
-                    (3, 2) => self.convolve::<S, 3, 2>(&room, images.len(), rows.len()),
-                    (5, 1) => self.convolve::<S, 5, 1>(&room, images.len(), rows.len()),
-                    (5, 2) => self.convolve::<S, 5, 2>(&room, images.len(), rows.len()),
-                    (side, stride) => unreachable!("no kernel of {side} with stride {stride}"),
+                    (3, 1) if S::SPECIAL => self.convolve::<S, 3, 1>(&room, images.len(), rows.len()),
+                    (3, 2) if S::SPECIAL => self.convolve::<S, 3, 2>(&room, images.len(), rows.len()),
+                    _ => self.convolve::<S, 0, 0>(&room, images.len(), rows.len()),
                 }
                 self.leave::<S>(&room, images, rows);
             }
@@ -187,11 +185,13 @@ impl Stripes<'_> {
                     }
                     None => Left { data: self.x.as_ptr().add((first + start) * k), stride: k },
                 };
-                let epilogue = Scatter {
+                let epilogue = Affine {
                     out: room.hidden,
-                    places: room.places.add(start),
+                    at: Rows::Places(room.places.add(start)),
+                    scale: None,
                     offset: dense.offset.as_ptr(),
                     activation: dense.activation,
+                    residual: None,
                 };
                 multiply::<S, _, false>(size, left, dense.panels.right::<S>(), room.spare, &epilogue);
             }
@@ -209,15 +209,16 @@ impl Stripes<'_> {
         images: usize,
         rows: usize,
     ) {
+        let (side, stride) = Form::<K, STRIDE>::of(self.fused.side, self.fused.stride);
         let row = self.tiling.row;
-        let taps = (rows - 1) * STRIDE + K;
+        let taps = (rows - 1) * stride + side;
         let line = self.to.width * padded(self.fused.hidden);
         for image in 0..images {
             let mut y = 0;
             while y < rows {
-                // SAFETY: output row y reaches hidden rows y * STRIDE .. + K, all inside the image's `taps`.
+                // SAFETY: output row y reaches hidden rows y * stride .. + side, all inside the image's `taps`.
                 unsafe {
-                    let from = room.hidden.add((image * taps + y * STRIDE) * row);
+                    let from = room.hidden.add((image * taps + y * stride) * row);
                     let to = room.rows.add((image * rows + y) * line);
                     if STRIDE == 1 && y + 2 <= rows {
                         self.convolve_rows::<S, K, STRIDE, 2>(from, to);
@@ -245,11 +246,11 @@ impl Stripes<'_> {
         let mut x = 0;
         // SAFETY: forwarded; the pixels exist.
         unsafe {
-            while fours::<S>(K) && x + 4 <= out_width {
+            while x + 4 <= out_width {
                 self.convolve_pixels::<S, K, STRIDE, R, 4>(from, to, x);
                 x += 4;
             }
-            if every_rest(K) && out_width - x == 3 {
+            if Form::<K, STRIDE>::THREES && out_width - x == 3 {
                 self.convolve_pixels::<S, K, STRIDE, R, 3>(from, to, x);
                 x += 3;
             }
@@ -280,6 +281,7 @@ impl Stripes<'_> {
         to: *mut f32,
         x: usize,
     ) {
+        let (side, stride) = Form::<K, STRIDE>::of(self.fused.side, self.fused.stride);
         let width = padded(self.fused.hidden);
         let (row, line) = (self.tiling.row, self.to.width * width);
         let kernel = self.fused.kernel.as_ptr();
@@ -287,17 +289,17 @@ impl Stripes<'_> {
         unsafe {
             for c in (0..self.fused.hidden).step_by(S::LANES) {
                 let mut sums = [[S::load(self.fused.offset.as_ptr().add(c)); P]; R];
-                for tap in 0..(R - 1) * STRIDE + K {
-                    let line = from.add(tap * row + x * STRIDE * width + c);
+                for tap in 0..(R - 1) * stride + side {
+                    let line = from.add(tap * row + x * stride * width + c);
                     for (r, sums) in sums.iter_mut().enumerate() {
-                        // Row r has tap row `tap - r * STRIDE`.
-                        if tap < r * STRIDE || tap >= r * STRIDE + K {
+                        // Row r has tap row `tap - r * stride`.
+                        if tap < r * stride || tap >= r * stride + side {
                             continue;
                         }
-                        for kx in 0..K {
-                            let weight = S::load(kernel.add(((tap - r * STRIDE) * K + kx) * width + c));
+                        for kx in 0..side {
+                            let weight = S::load(kernel.add(((tap - r * stride) * side + kx) * width + c));
                             for (p, sum) in sums.iter_mut().enumerate() {
-                                let value = S::load(line.add((p * STRIDE + kx) * width));
+                                let value = S::load(line.add((p * stride + kx) * width));
                                 *sum = S::fma(value, weight, *sum);
                             }
                         }
@@ -339,7 +341,7 @@ impl Stripes<'_> {
                 let left = Left { data: room.rows.add(start * width), stride: width };
                 let epilogue = Affine {
                     out: self.out.at(place),
-                    stride: fused.outputs,
+                    at: Rows::Apart(fused.outputs),
                     scale: None,
                     offset: fused.project.offset.as_ptr(),
                     activation: fused.project.activation,
