@@ -37,12 +37,15 @@ impl Download {
     }
 }
 
+/// By version and what is held, if deltas lead there.
+type Downloads = BTreeMap<(Version, Option<Content>), Arc<Download>>;
+
 /// The newest versions, and what leads to them.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
     downlink: RwLock<Downlink>,
-    /// Since the last publication: by version and what is held, if deltas lead there.
-    downloads: Mutex<BTreeMap<(Version, Option<Content>), Arc<Download>>>,
+    /// Since the last publication.
+    downloads: Mutex<Downloads>,
 }
 
 impl Snapshots {

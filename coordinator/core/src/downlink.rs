@@ -238,7 +238,7 @@ impl Downlink {
         let decode = |step: &Step| Delta::decode(model, statistics_len, &step.piece).ok();
         let mut sum: Option<Delta> = None;
         let mut len = 2;
-        while end % len == 0 && end - len >= self.first {
+        while end.is_multiple_of(len) && end - len >= self.first {
             let (start, half) = (end - len, len / 2);
             let (Some(earlier), Some(later)) = (self.span(start, half), self.span(end - half, half)) else {
                 break;

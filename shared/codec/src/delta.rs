@@ -226,7 +226,8 @@ fn sum(one: &[(u32, i32)], other: &[(u32, i32)]) -> Vec<(u32, i32)> {
     loop {
         let entry = match (one.peek(), other.peek()) {
             (Some(&(first, a)), Some(&(second, b))) if first == second => {
-                (one.next(), other.next());
+                one.next();
+                other.next();
                 (first, a.wrapping_add(b))
             }
             (Some(&entry), Some(&(second, _))) if entry.0 < second => {

@@ -82,7 +82,7 @@ impl Default for DownlinkSettings {
 impl DownlinkSettings {
     /// Shares for a version: of the weights, and of every tensor at least; `None` for exact ones.
     pub(crate) fn share(&self, last: bool) -> Option<(f32, f32)> {
-        (self.density > 0.0).then(|| (if last { self.last_density } else { self.density }, self.floor))
+        (self.density > 0.0).then_some((if last { self.last_density } else { self.density }, self.floor))
     }
 
     /// The step of statistics as a power of two of their codes.

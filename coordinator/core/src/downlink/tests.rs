@@ -113,7 +113,7 @@ fn sums_are_sent_where_they_are_shorter_and_old_deltas_go() {
         downlink.publish(published.clone());
         first.push(published.content());
     }
-    assert!(downlink.steps.len() <= STEPS_MAX && downlink.bytes <= bytes_max(&large(0, ticks.clone())));
+    assert!(downlink.steps.len() <= STEPS_MAX && downlink.bytes <= bytes_max(&large(0, ticks)));
     let newest = downlink.newest().unwrap();
     let offer = |behind: usize| downlink.offer(newest, Some(first[599 - behind])).unwrap();
     assert_eq!(offer(0).parts.len(), 0);

@@ -38,7 +38,7 @@ proptest! {
         prop_assert!((f64::from(moved[0]) - f64::from(target[0])).abs() <= (0.5 * step + 1e-5) * sd);
         prop_assert!((f64::from(moved[1]) / f64::from(target[1])).log2().abs() <= 1.001 * step + 1e-5);
         // Once there, it stays.
-        prop_assert_eq!(approach(&layout, &moved, &moved, shift), moved.clone());
+        prop_assert_eq!(&approach(&layout, &moved, &moved, shift), &moved);
         prop_assert_eq!(rounded(&layout, &moved), moved);
     }
 }
