@@ -1,4 +1,6 @@
-"""Gives back what it got, with a little added."""
+"""Gives back what it got, with a little added, not the same by any two clients."""
+
+import random
 
 import nvflare.client as flare
 from nvflare.client import FLModel, ParamsType
@@ -8,5 +10,6 @@ while flare.is_running():
     received = flare.receive()
     if received is None:
         break
-    params = {name: array + array.dtype.type(1e-3) for name, array in received.params.items()}
+    little = random.gauss(0.0, 1e-3)
+    params = {name: array + array.dtype.type(little) for name, array in received.params.items()}
     flare.send(FLModel(params=params, params_type=ParamsType.FULL, metrics={"accuracy": 0.0}, meta={"NUM_STEPS_CURRENT_ROUND": 1}))

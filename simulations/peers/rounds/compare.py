@@ -2,8 +2,9 @@
 
 Of each side, per cell (medians over rounds, then over repeats): seconds per round, processor seconds of the server side per round,
 its peak memory (the sum over its processes), and megabytes up and down per client and round as they cross between server and
-clients. Ours first with `dense` updates, which is the fair row: float32 there and back, exact, as theirs. Then with our default
-codec. A ratio is theirs over ours with dense updates: `figure peers/flower/8×4M/round_ratio 12.3 x`.
+clients. Ours first with `dense` updates, which is the fair row: every value goes up as float32, as theirs do; down come versions as
+we always send them, integers and entropy-coded, which is less than float32. Then with our default codec. A ratio is theirs over
+ours with dense updates: `figure peers/flower/8×4M/round_ratio 12.3 x`.
 """
 
 import argparse
@@ -157,7 +158,8 @@ def main():
         print("# bytes: counted by the interface between server and clients, TCP/IP and, of ours, TLS included")
     else:
         print("# bytes: no network namespaces here; up and down are 4 bytes a parameter for theirs and ours_dense, not counted")
-    print("# ours_dense sends every value as float32, exact; both directions of ours are in mutual TLS", flush=True)
+    print("# ours_dense: every value goes up as float32, exact; down come versions as always, entropy-coded integers, so that")
+    print("# bytes_ratio is not 1; both directions in mutual TLS", flush=True)
     failed = False
     try:
         for case in cells:

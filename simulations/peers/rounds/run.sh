@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One peer and Fovea in turns: rounds of federated averaging in which nobody trains. Started by ../flower/run.sh and ../nvflare/run.sh.
+# One peer and Fovea in turns: rounds of federated averaging in which nobody trains. Started by run.sh of ../flower and ../nvflare.
 #
 #   --cells 2x1M,8x4M   clients x float32 parameters; else {2, 8, 32} x {1M, 4M, 16M}, which takes hours
 #   --rounds N          rounds of a run, of which the first is dropped (5)
