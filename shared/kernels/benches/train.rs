@@ -2,14 +2,14 @@
 //!
 //! `cargo bench -p kernels` prints `figure kernels/train/w1.0@96b8 VALUE img/s` and the like, the median of several
 //! steps on two threads (`--threads N`), and the peak memory of the process so far (Linux). `--test` runs tiny inputs
-//! once. `--only NAME` picks one configuration, `--kind train|train_frozen|infer` one use. `--cpu` counts the processor
+//! once. `--only NAME` picks one configuration, `--kind train_recompute|train_frozen_recompute|train|train_frozen|infer` one use. `--cpu` counts the processor
 //! time of one thread instead of elapsed time (Linux) and prints the fastest, for a machine that others use.
 
 use kernels::block::{self, Block, Layer, LayerGradients, Weights};
 use kernels::pointwise::{self, Pointwise};
 use kernels::stem::{self, Stem};
 use kernels::{
-    Activation, EPSILON, InferencePlan, Isa, Map, Norm, NormGradients, PlanBuilder, Statistics, Wanted,
+    Activation, EPSILON, InferencePlan, Isa, Keep, Map, Norm, NormGradients, PlanBuilder, Statistics, Wanted,
 };
 use std::time::{Duration, Instant};
 
@@ -155,7 +155,7 @@ impl Network {
     }
 
     /// One step; the loss is the mean of the output.
-    fn step(&mut self, map: Map, image: &[f32], live: bool) {
+    fn step(&mut self, map: Map, image: &[f32], live: bool, keep: Keep) {
         let wanted = Wanted { affine: live, ..Wanted::ALL };
         let op = Stem {
             weight: &self.stem.weight,
@@ -169,7 +169,7 @@ impl Network {
         let mut saved = vec![];
         for unit in &self.units {
             maps.push(at);
-            let run = block::forward(at, inputs.last().expect("the stem's"), &unit.block(live), true);
+            let run = block::forward(at, inputs.last().expect("the stem's"), &unit.block(live), keep);
             let run = run.expect("shapes agree");
             saved.extend(run.saved);
             inputs.push(run.output);
@@ -307,8 +307,11 @@ fn main() {
                 println!("figure kernels/rss/{kind}/{name} {memory:.1} MiB");
             }
         };
-        report("train", &mut |n| n.step(map, &image, true));
-        report("train_frozen", &mut |n| n.step(map, &image, false));
+        // From the least memory to the most: the peak is the process's so far.
+        report("train_recompute", &mut |n| n.step(map, &image, true, Keep::Input));
+        report("train_frozen_recompute", &mut |n| n.step(map, &image, false, Keep::Input));
+        report("train", &mut |n| n.step(map, &image, true, Keep::All));
+        report("train_frozen", &mut |n| n.step(map, &image, false, Keep::All));
         let plan = Network::new(width).plan();
         report("infer", &mut |_| {
             std::hint::black_box(plan.run(map, &image).expect("shapes agree"));

@@ -13,7 +13,6 @@ mod backward;
 
 pub use backward::backward;
 
-use crate::Map;
 use crate::activation::Activation;
 use crate::buffer::{Buffer, Fresh};
 use crate::depthwise::{Geometry, check_form, forward::convolve};
@@ -25,7 +24,9 @@ use crate::rows::forward::{Finish, product};
 use crate::rows::pending::Pending;
 use crate::rows::source::Source;
 use crate::squeeze::{self, Excitation, Squeeze};
+use crate::sums::Sums;
 use crate::threads::{Output, together};
+use crate::{Keep, Map};
 
 /// A convolution's weights and the batch norm after it.
 #[derive(Clone, Copy, Debug)]
@@ -76,15 +77,24 @@ pub struct Forward {
     pub saved: Option<Saved>,
 }
 
-/// What [`backward`] needs of the forward pass: raw convolution outputs and their pending maps.
+/// What [`backward`] needs of the forward pass: pending maps, and raw convolution outputs unless they are made again.
 #[derive(Debug)]
 pub struct Saved {
     sizes: Sizes,
     residual: bool,
-    expand: Option<(Buffer, NormMap)>,
-    depthwise: (Buffer, NormMap),
+    expand: Option<NormMap>,
+    depthwise: NormMap,
     excitation: Option<Excitation>,
-    project: (Buffer, NormMap),
+    project: NormMap,
+    raws: Option<Raws>,
+}
+
+/// Raw convolution outputs.
+#[derive(Debug)]
+struct Raws {
+    expand: Option<Buffer>,
+    depthwise: Buffer,
+    project: Buffer,
 }
 
 /// Weights that [`backward`] needs again, those of the forward pass.
@@ -101,7 +111,7 @@ pub struct Weights<'a> {
 }
 
 /// Gradients of one layer; each is there if it was wanted.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct LayerGradients {
     /// Shaped like the weight.
     pub weight: Option<Vec<f32>>,
@@ -110,7 +120,7 @@ pub struct LayerGradients {
 }
 
 /// What [`backward`] returns.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Gradients {
     /// `[batch, height, width, inputs]`, if wanted.
     pub input: Option<Vec<f32>>,
@@ -185,90 +195,145 @@ impl Sizes {
     }
 }
 
-/// Runs `block` on `x`, `[batch, height, width, inputs]`. Nothing is kept unless `save`; then, with fixed statistics, the
-/// hidden maps never leave the cache (see [`crate::plan`]): a frozen block in front of trained ones costs little.
+/// A convolution's raw output, and the sums of its moments if they were asked for.
+type Raw = (Buffer, Option<Sums>);
+
+impl Sizes {
+    fn expand(&self, x: &[f32], weight: &[f32], moments: bool) -> Raw {
+        let panels = Panels::transposed(weight, self.inputs, self.hidden);
+        let mut raw = Buffer::take(self.rows() * self.hidden);
+        let out = Output::new(&mut raw);
+        let sums = product(Source::Plain(x), self.rows(), &panels, Finish::Raw, moments, out);
+        (raw, sums)
+    }
+
+    /// After the expansion with its map, or else of `x`.
+    fn depthwise(
+        &self,
+        x: &[f32],
+        expand: Option<(&Buffer, &NormMap)>,
+        kernel: &[f32],
+        moments: bool,
+    ) -> Raw {
+        let source = expand.map_or(Source::Plain(x), |(raw, map)| Source::Pending(map.pending(raw)));
+        let mut raw = Buffer::take(self.out_rows() * self.hidden);
+        let sums = convolve(self.geometry(), source, kernel, moments, Output::new(&mut raw));
+        (raw, sums)
+    }
+
+    fn project(&self, deep: Source<'_>, weight: &[f32], moments: bool) -> Raw {
+        let panels = Panels::transposed(weight, self.hidden, self.outputs);
+        let mut raw = Buffer::take(self.out_rows() * self.outputs);
+        let sums = product(deep, self.out_rows(), &panels, Finish::Raw, moments, Output::new(&mut raw));
+        (raw, sums)
+    }
+}
+
+/// Runs `block` on `x`, `[batch, height, width, inputs]`. When nothing is kept, with fixed statistics, the hidden maps never
+/// leave the cache (see [`crate::plan`]): a frozen block in front of trained ones costs little.
 ///
 /// # Errors
 /// When lengths disagree, a dimension is zero, the kernel is not 3 or 5, the stride not 1 or 2, or a residual does not fit.
-pub fn forward(map: Map, x: &[f32], block: &Block<'_>, save: bool) -> Result<Forward, Error> {
+pub fn forward(map: Map, x: &[f32], block: &Block<'_>, keep: Keep) -> Result<Forward, Error> {
     let sizes = Sizes::of(map, x, block)?;
-    together(|| run(sizes, x, block, save))
+    let live = block.layers().any(|layer| layer.norm.live());
+    // Of the maps in between a squeeze-excite keeps what it made of them.
+    let fused = !live && (keep == Keep::Nothing || keep == Keep::Input && block.squeeze.is_none());
+    together(|| if fused { run_fused(sizes, x, block, keep) } else { run(sizes, x, block, keep) })
 }
 
-fn run(sizes: Sizes, x: &[f32], block: &Block<'_>, save: bool) -> Result<Forward, Error> {
+/// In stripes, without hidden maps. Statistics are fixed.
+fn run_fused(sizes: Sizes, x: &[f32], block: &Block<'_>, keep: Keep) -> Result<Forward, Error> {
     let (rows, out_rows) = (sizes.rows(), sizes.out_rows());
-    if !save && !block.layers().any(|layer| layer.norm.live()) {
-        let mut output = Fresh::new(out_rows * sizes.outputs);
-        Fused::new(sizes.inputs, block)?.run(sizes.map, x, block.residual.then_some(x), output.output());
-        // SAFETY: the fused passes wrote every value.
-        return Ok(Forward { output: unsafe { output.finish() }, moments: vec![], saved: None });
-    }
-
-    let expand = block.expand.map(|layer| {
-        let panels = Panels::transposed(layer.weight, sizes.inputs, sizes.hidden);
-        let mut raw = Buffer::take(rows * sizes.hidden);
-        let sums =
-            product(Source::Plain(x), rows, &panels, Finish::Raw, layer.norm.live(), Output::new(&mut raw));
-        let map = layer.norm.map(block.activation, sums.as_ref(), rows);
-        (raw, map)
+    let mut output = Fresh::new(out_rows * sizes.outputs);
+    Fused::new(sizes.inputs, block)?.run(sizes.map, x, block.residual.then_some(x), output.output());
+    let saved = (keep != Keep::Nothing).then(|| Saved {
+        sizes,
+        residual: block.residual,
+        expand: block.expand.map(|layer| layer.norm.map(block.activation, None, rows)),
+        depthwise: block.depthwise.norm.map(block.activation, None, out_rows),
+        excitation: None,
+        project: block.project.norm.map(block.output_activation, None, out_rows),
+        raws: None,
     });
+    // SAFETY: the fused passes wrote every value.
+    Ok(Forward { output: unsafe { output.finish() }, moments: vec![], saved })
+}
 
-    let norm = &block.depthwise.norm;
-    let mut raw = Buffer::take(out_rows * sizes.hidden);
-    let source = match &expand {
-        Some((raw, map)) => Source::Pending(map.pending(raw)),
-        None => Source::Plain(x),
-    };
-    let sums = convolve(sizes.geometry(), source, block.depthwise.weight, norm.live(), Output::new(&mut raw));
-    let map = norm.map(block.activation, sums.as_ref(), out_rows);
-    let expand_moments = expand.as_ref().and_then(|(_, map)| map.moments.clone());
-    let expand = if save { expand } else { None };
-    let depthwise = (raw, map);
+fn run(sizes: Sizes, x: &[f32], block: &Block<'_>, keep: Keep) -> Result<Forward, Error> {
+    let (rows, out_rows) = (sizes.rows(), sizes.out_rows());
+    let expand = block.expand.map(|Layer { weight, norm }| {
+        let (raw, sums) = sizes.expand(x, weight, norm.live());
+        (raw, norm.map(block.activation, sums.as_ref(), rows))
+    });
+    let Layer { weight, norm } = block.depthwise;
+    let before = expand.as_ref().map(|(raw, map)| (raw, map));
+    let (depthwise, sums) = sizes.depthwise(x, before, weight, norm.live());
+    let depthwise_map = norm.map(block.activation, sums.as_ref(), out_rows);
+    let (expand, expand_map) = expand.unzip();
+    let expand = expand.filter(|_| keep == Keep::All);
     let excitation = match &block.squeeze {
         Some(op) => {
-            let (raw, map) = &depthwise;
-            Some(Excitation::new(op, map.pending(raw), sizes.out_map(), sizes.hidden)?)
+            Some(Excitation::new(op, depthwise_map.pending(&depthwise), sizes.out_map(), sizes.hidden)?)
         }
         None => None,
     };
 
-    let norm = &block.project.norm;
-    let panels = Panels::transposed(block.project.weight, sizes.hidden, sizes.outputs);
-    let source = deep(&depthwise, excitation.as_ref());
+    let Layer { weight, norm } = block.project;
+    let deep = deep(&depthwise, &depthwise_map, excitation.as_ref());
     let residual = block.residual.then_some(x);
     let mut output = Fresh::new(out_rows * sizes.outputs);
-    let project = if norm.live() || save {
-        let mut raw = Buffer::take(out_rows * sizes.outputs);
-        let sums = product(source, out_rows, &panels, Finish::Raw, norm.live(), Output::new(&mut raw));
+    let (project, project_map) = if norm.live() || keep != Keep::Nothing {
+        let (raw, sums) = sizes.project(deep, weight, norm.live());
         let map = norm.map(block.output_activation, sums.as_ref(), out_rows);
         apply(&raw, &map, residual, output.output());
-        Some((raw, map))
+        (Some(raw), map)
     } else {
         let map = norm.map(block.output_activation, None, out_rows);
-        let finish = Finish::Affine {
-            scale: Some(&map.scale),
-            offset: &map.offset,
-            activation: map.activation,
-            residual,
-        };
-        product(source, out_rows, &panels, finish, false, output.output());
-        None
+        let (scale, offset, activation) = (Some(&map.scale[..]), &map.offset[..], map.activation);
+        let finish = Finish::Affine { scale, offset, activation, residual };
+        let panels = Panels::transposed(weight, sizes.hidden, sizes.outputs);
+        product(deep, out_rows, &panels, finish, false, output.output());
+        (None, map)
     };
     // SAFETY: the pass of either branch wrote every value.
     let output = unsafe { output.finish() };
-    let project_moments = project.as_ref().and_then(|(_, map)| map.moments.clone());
-    let moments =
-        [expand_moments, depthwise.1.moments.clone(), project_moments].into_iter().flatten().collect();
-    let saved = match project {
-        Some(project) if save => {
-            Some(Saved { sizes, residual: block.residual, expand, depthwise, excitation, project })
-        }
+    let maps = expand_map.iter().chain([&depthwise_map, &project_map]);
+    let moments = maps.filter_map(|map| map.moments.clone()).collect();
+    let raws = match (keep, project) {
+        (Keep::All, Some(project)) => Some(Raws { expand, depthwise, project }),
         _ => None,
     };
+    let saved = (keep != Keep::Nothing).then(|| Saved {
+        sizes,
+        residual: block.residual,
+        expand: expand_map,
+        depthwise: depthwise_map,
+        excitation,
+        project: project_map,
+        raws,
+    });
     Ok(Forward { output, moments, saved })
 }
 
+impl Saved {
+    /// The raw outputs from the block's input, with the maps there are: the passes of [`forward`] without moments, so the
+    /// same bits.
+    fn again(&self, x: &[f32], weights: &Weights<'_>) -> Raws {
+        let sizes = &self.sizes;
+        let expand = self.expand.as_ref().map(|map| {
+            let (raw, _) = sizes.expand(x, weights.expand.unwrap_or(&[]), false);
+            (raw, map)
+        });
+        let before = expand.as_ref().map(|(raw, map)| (raw, *map));
+        let (depthwise, _) = sizes.depthwise(x, before, weights.depthwise, false);
+        let deep = deep(&depthwise, &self.depthwise, self.excitation.as_ref());
+        let (project, _) = sizes.project(deep, weights.project, false);
+        Raws { expand: expand.map(|(raw, _)| raw), depthwise, project }
+    }
+}
+
 /// What the projection reads.
-fn deep<'a>((raw, map): &'a (Buffer, NormMap), excitation: Option<&'a Excitation>) -> Source<'a> {
+fn deep<'a>(raw: &'a [f32], map: &'a NormMap, excitation: Option<&'a Excitation>) -> Source<'a> {
     Source::Pending(Pending { factors: excitation.map(Excitation::factors), ..map.pending(raw) })
 }

@@ -49,7 +49,7 @@ pub struct Weights<'a> {
 }
 
 /// Gradients of both matrices.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Gradients {
     /// Of the first.
     pub reduce: LinearGradients,
@@ -58,7 +58,7 @@ pub struct Gradients {
 }
 
 /// Gradients of a matrix and a bias; each is there if it was wanted. The bias counts as affine.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct LinearGradients {
     /// Shaped like the weight.
     pub weight: Option<Vec<f32>>,

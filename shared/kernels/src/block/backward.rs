@@ -46,12 +46,20 @@ fn run(
     let sizes = &saved.sizes;
     let (rows, out_rows) = (sizes.rows(), sizes.out_rows());
     let expand_weight = weights.expand.unwrap_or(&[]);
+    let made;
+    let raws = match &saved.raws {
+        Some(raws) => raws,
+        None => {
+            made = saved.again(x, weights);
+            &made
+        }
+    };
     // Project: the sums over the incoming gradient, then both gradients in one pass.
-    let (raw, map) = &saved.project;
+    let (raw, map) = (&raws.project, &saved.project);
     let needs_sums = map.live() || wanted.affine;
     let sums = needs_sums.then(|| gradient_sums(gradient, sizes.outputs, Some((raw, map))));
     let (pullback, norm) = map.pullback(sums.as_ref(), wanted.affine);
-    let (hidden_raw, hidden_map) = &saved.depthwise;
+    let (hidden_raw, hidden_map) = (&raws.depthwise, &saved.depthwise);
     let mut hidden_gradient = Buffer::take(out_rows * sizes.hidden);
     let panels = Panels::rows(weights.project, sizes.outputs, sizes.hidden);
     let hidden_gate = gate_input(hidden_raw, hidden_map, wanted);
@@ -59,7 +67,7 @@ fn run(
         out_rows,
         (sizes.hidden, sizes.outputs),
         GradientSource { gradient, pullback: Some(pullback.view(raw, Some(map))) },
-        deep(&saved.depthwise, saved.excitation.as_ref()),
+        deep(hidden_raw, hidden_map, saved.excitation.as_ref()),
         wanted.weights,
         false,
         Some(InputGradient {
@@ -98,7 +106,7 @@ fn run(
         out: None,
         residual: None,
     };
-    let Some((raw, map)) = &saved.expand else {
+    let (Some(raw), Some(map)) = (&raws.expand, &saved.expand) else {
         let out = input.as_mut().map(Fresh::output);
         let found = convolve_gradients(Convolution { out, residual, ..convolution });
         let depthwise = LayerGradients { weight: found.kernel, norm };

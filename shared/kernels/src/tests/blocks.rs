@@ -4,7 +4,7 @@ use super::reference::*;
 use super::{BACKWARD, FORWARD, KINK_MARGIN, NormValues, Random, close, everywhere};
 use crate::block::{Block, Layer, Weights};
 use crate::squeeze::{self, Linear, Squeeze};
-use crate::{Activation, Map, Wanted, block};
+use crate::{Activation, Keep, Map, Wanted, block};
 
 /// Shape of a block under test.
 #[derive(Clone, Copy, Debug)]
@@ -212,9 +212,9 @@ pub(super) fn check_block(shape: Shape) {
     let (case, expected) = BlockCase::new(shape);
     everywhere(|isa| {
         let tag = |what: &str| format!("{what} of {shape:?} on {}", isa.name());
-        let run = block::forward(shape.map, &case.x, &case.block(), true).unwrap();
+        let run = block::forward(shape.map, &case.x, &case.block(), Keep::All).unwrap();
         close(&tag("output"), &run.output, &expected.y, FORWARD);
-        let lean = block::forward(shape.map, &case.x, &case.block(), false).unwrap();
+        let lean = block::forward(shape.map, &case.x, &case.block(), Keep::Nothing).unwrap();
         close(&tag("output without saving"), &lean.output, &expected.y, FORWARD);
         assert!(lean.saved.is_none());
         if shape.live {
@@ -227,8 +227,15 @@ pub(super) fn check_block(shape: Shape) {
         } else {
             assert!(run.moments.is_empty() && lean.moments.is_empty());
         }
-        let saved = run.saved.unwrap();
-        let found = block::backward(&saved, &case.x, &case.weights(), &case.gradient, Wanted::ALL).unwrap();
+        let back = |saved: Option<block::Saved>| {
+            let saved = saved.unwrap();
+            block::backward(&saved, &case.x, &case.weights(), &case.gradient, Wanted::ALL).unwrap()
+        };
+        let found = back(run.saved);
+        let spare = block::forward(shape.map, &case.x, &case.block(), Keep::Input).unwrap();
+        close(&tag("output when the input is kept"), &spare.output, &expected.y, FORWARD);
+        assert_eq!(spare.moments, run.moments, "{}", tag("moments when the input is kept"));
+        assert_eq!(back(spare.saved), found, "{}", tag("gradients from outputs made again"));
         close(&tag("input gradient"), found.input.as_ref().unwrap(), &expected.dx, BACKWARD);
         let layers = found.expand.iter().chain([&found.depthwise, &found.project]);
         for (layer, (name, weight, gamma, beta)) in layers.zip(&expected.layers) {

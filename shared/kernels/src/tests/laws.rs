@@ -5,7 +5,8 @@ use super::{NormValues, Random, close, everywhere};
 use crate::pointwise::Pointwise;
 use crate::stem::Stem;
 use crate::{
-    Activation, EPSILON, Error, Map, Norm, Statistics, Wanted, block, pointwise, predict, stem, upsample,
+    Activation, EPSILON, Error, Keep, Map, Norm, Statistics, Wanted, block, pointwise, predict, stem,
+    upsample,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -24,7 +25,7 @@ const SHAPE: Shape = Shape {
 fn the_same_bits_twice_and_with_the_same_threads() {
     let (case, _) = BlockCase::new(SHAPE);
     let run = || {
-        let forward = block::forward(SHAPE.map, &case.x, &case.block(), true).unwrap();
+        let forward = block::forward(SHAPE.map, &case.x, &case.block(), Keep::All).unwrap();
         let saved = forward.saved.unwrap();
         let back = block::backward(&saved, &case.x, &case.weights(), &case.gradient, Wanted::ALL).unwrap();
         let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -44,7 +45,7 @@ fn a_gradient_not_wanted_is_absent_and_changes_no_other() {
         for hidden in [Some(40), None] {
             let shape = Shape { live, hidden, ..SHAPE };
             let (case, _) = BlockCase::new(shape);
-            let run = block::forward(shape.map, &case.x, &case.block(), true).unwrap();
+            let run = block::forward(shape.map, &case.x, &case.block(), Keep::All).unwrap();
             let saved = run.saved.unwrap();
             let back =
                 |wanted| block::backward(&saved, &case.x, &case.weights(), &case.gradient, wanted).unwrap();
@@ -77,7 +78,7 @@ fn gradients_are_those_of_finite_differences() {
             ..SHAPE
         };
         let (case, _) = BlockCase::new(shape);
-        let saved = block::forward(shape.map, &case.x, &case.block(), true).unwrap().saved.unwrap();
+        let saved = block::forward(shape.map, &case.x, &case.block(), Keep::All).unwrap().saved.unwrap();
         let back = block::backward(&saved, &case.x, &case.weights(), &case.gradient, Wanted::ALL).unwrap();
         let direction = Random(5).values(case.x.len(), -1.0, 1.0);
         let dot = |a: &[f32], b: &[f32]| -> f64 {
@@ -85,7 +86,7 @@ fn gradients_are_those_of_finite_differences() {
         };
         let loss = |step: f32| {
             let x: Vec<f32> = case.x.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
-            dot(&block::forward(shape.map, &x, &case.block(), true).unwrap().output, &case.gradient)
+            dot(&block::forward(shape.map, &x, &case.block(), Keep::All).unwrap().output, &case.gradient)
         };
         // Small, for not to step over a kink of the factors.
         let step = 2e-4;
@@ -121,7 +122,7 @@ fn a_single_row_has_zero_variance_and_finite_results() {
     let shape = Shape { map: map(1, 1, 1), residual: false, ..SHAPE };
     let (case, _) = BlockCase::new(Shape { live: false, ..shape });
     let case = case.live();
-    let run = block::forward(shape.map, &case.x, &case.block(), true).unwrap();
+    let run = block::forward(shape.map, &case.x, &case.block(), Keep::All).unwrap();
     assert!(run.moments.iter().all(|m| m.var.iter().all(|v| *v == 0.0)));
     let saved = run.saved.unwrap();
     let back = block::backward(&saved, &case.x, &case.weights(), &case.gradient, Wanted::ALL).unwrap();
@@ -197,13 +198,13 @@ fn bad_arguments_are_refused() {
     );
     let (case, _) = BlockCase::new(SHAPE);
     let odd = block::Block { stride: 3, ..case.block() };
-    let refused = |b: &block::Block<'_>| block::forward(SHAPE.map, &case.x, b, false).unwrap_err();
+    let refused = |b: &block::Block<'_>| block::forward(SHAPE.map, &case.x, b, Keep::Nothing).unwrap_err();
     assert_eq!(refused(&odd), Error::Stride { found: 3 });
     let odd = block::Block { kernel: 4, ..case.block() };
     assert_eq!(refused(&odd), Error::Kernel { found: 4 });
     let strided = block::Block { stride: 2, ..case.block() };
     assert_eq!(refused(&strided), Error::Residual { stride: 2, inputs: 16, outputs: 16 });
-    let saved = block::forward(SHAPE.map, &case.x, &case.block(), true).unwrap().saved.unwrap();
+    let saved = block::forward(SHAPE.map, &case.x, &case.block(), Keep::All).unwrap().saved.unwrap();
     let short = block::backward(&saved, &case.x[1..], &case.weights(), &case.gradient, Wanted::ALL);
     assert_eq!(short.unwrap_err(), length("block input", 8160, 8159));
 }

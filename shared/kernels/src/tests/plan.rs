@@ -7,7 +7,7 @@ use crate::block::{self, Block};
 use crate::plan::PlanBuilder;
 use crate::pointwise::Pointwise;
 use crate::stem::Stem;
-use crate::{Activation, Error, Map, pointwise, predict, stem, upsample};
+use crate::{Activation, Error, Keep, Map, pointwise, predict, stem, upsample};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -17,7 +17,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
 
 fn check_block(shape: Shape, plus: bool) {
     let (case, _) = BlockCase::new(shape);
-    let forward = block::forward(shape.map, &case.x, &case.block(), true).unwrap().output;
+    let forward = block::forward(shape.map, &case.x, &case.block(), Keep::All).unwrap().output;
     let expected: Vec<f64> = wide(&forward).iter().map(|v| if plus { 2.0 * v } else { *v }).collect();
     everywhere(|isa| {
         let mut found = Vec::new();
@@ -105,7 +105,7 @@ fn a_network_matches_its_ops() {
     everywhere(|_| {
         let a = stem::forward(m, &image, &stem_op, false).unwrap().output;
         let a = pointwise::forward(small, &a, &lateral, false).unwrap().output;
-        let b = block::forward(small, &a, &case.block(), true).unwrap().output;
+        let b = block::forward(small, &a, &case.block(), Keep::All).unwrap().output;
         let sum = upsample::forward(map(2, 6, 5), &b, small, &a).unwrap();
         let expected = predict::forward(small, &sum, &weight, &bias).unwrap();
 
@@ -134,7 +134,7 @@ fn a_stem_within_its_block_changes_nothing() {
         let (case, _) = BlockCase::new(shape);
         everywhere(|_| {
             let stem = stem::forward(m, &image, &op, false).unwrap().output;
-            let expected = block::forward(m.strided(2), &stem, &case.block(), true).unwrap().output;
+            let expected = block::forward(m.strided(2), &stem, &case.block(), Keep::All).unwrap().output;
             let run = |seen: bool| {
                 let mut builder = PlanBuilder::new(3).unwrap();
                 let first = builder.stem(builder.input(), &op).unwrap();

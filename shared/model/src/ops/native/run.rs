@@ -6,7 +6,8 @@ use kernels::block::{self, Block, Layer, LayerGradients, Weights};
 use kernels::pointwise::{self, Pointwise};
 use kernels::stem::{self, Stem};
 use kernels::{
-    Activation, EPSILON, Error, Map, Moments, Norm, NormGradients, Statistics, Wanted, predict, upsample,
+    Activation, EPSILON, Error, Keep, Map, Moments, Norm, NormGradients, Statistics, Wanted, predict,
+    upsample,
 };
 
 use super::{Form, Kind};
@@ -69,7 +70,7 @@ fn attempt(form: &Form, inputs: &[FlexTensor], save: bool) -> Result<Run, Error>
                 output_activation: relu6_if(activate_output),
                 residual,
             };
-            let run = block::forward(map, x, &block, save)?;
+            let run = block::forward(map, x, &block, if save { Keep::All } else { Keep::Nothing })?;
             let output = pixels(map.strided(stride), run.output);
             let saved = run.saved.map_or(Saved::Nothing, |saved| Saved::Block(Box::new(saved)));
             Run { output, moments: moments(run.moments), saved }
