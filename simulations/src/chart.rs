@@ -78,9 +78,13 @@ impl Chart<'_> {
         );
         for (index, series) in self.series.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
-            let (x, y) = (LEFT + 12.0, TOP + 16.0 + 16.0 * index as f64);
+            // Curves of learning leave the lower right free.
+            let (x, y) = (WIDTH - RIGHT - 8.0, HEIGHT - BOTTOM - 10.0 - 16.0 * index as f64);
             let entry = entry(series);
-            let _ = writeln!(text, "<text x=\"{x}\" y=\"{y}\" fill=\"{colour}\">&#9632; {entry}</text>");
+            let _ = writeln!(
+                text,
+                "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" fill=\"{colour}\">&#9632; {entry}</text>"
+            );
         }
         text + "</svg>\n"
     }
