@@ -9,6 +9,8 @@ use super::{StatisticsLayout, VARIANCE_MIN};
 const PARTS: usize = 256;
 /// Largest code of a variance: 2^64.
 pub(crate) const VARIANCE_MAX: f64 = 64.0 * 128.0;
+/// Least code of a variance, that of [`VARIANCE_MIN`]: values of lower ones would have another code than theirs.
+const VARIANCE_LEAST: i32 = -4252;
 /// Largest code of a mean, 2^14 standard deviations: beyond, an f32 would not hold it exactly enough.
 pub(crate) const MEAN_MAX: f64 = (1 << 22) as f64;
 /// Coarsest step of [`approach`]: 2^5 / 256 of a standard deviation.
@@ -42,7 +44,11 @@ fn power(parts: i32) -> f64 {
 /// The code nearest to a variance, not rounded.
 fn variance_code(variance: f32) -> f64 {
     let parts = PARTS as f64 / 2.0 * f64::from(variance).max(VARIANCE_MIN).log2();
-    parts.clamp(-VARIANCE_MAX, VARIANCE_MAX)
+    parts.clamp(f64::from(VARIANCE_LEAST), VARIANCE_MAX)
+}
+
+fn variance_in_range(code: i32) -> i32 {
+    code.clamp(VARIANCE_LEAST, VARIANCE_MAX as i32)
 }
 
 /// The code of a mean where the variance has this code, not rounded.
@@ -71,7 +77,7 @@ pub fn codes(layout: &StatisticsLayout, values: &[f32]) -> Vec<i32> {
 pub fn values(layout: &StatisticsLayout, codes: &[i32]) -> Vec<f32> {
     let mut values = vec![0.0; layout.len()];
     for (mean, var) in layout.all() {
-        let variance = codes[var].clamp(-VARIANCE_MAX as i32, VARIANCE_MAX as i32);
+        let variance = variance_in_range(codes[var]);
         let parts = codes[mean].clamp(-MEAN_MAX as i32, MEAN_MAX as i32);
         values[var] = power(2 * variance) as f32;
         values[mean] = (f64::from(parts) * power(variance) / PARTS as f64) as f32;
@@ -100,6 +106,7 @@ pub fn approach(layout: &StatisticsLayout, published: &[f32], target: &[f32], st
         |code: &mut i32, target: f64| *code += (((target - f64::from(*code)) / step).round() * step) as i32;
     for (mean, var) in layout.all() {
         towards(&mut codes[var], variance_code(target[var]));
+        codes[var] = variance_in_range(codes[var]);
         let target = mean_code(target[mean], codes[var]);
         towards(&mut codes[mean], target);
     }

@@ -20,7 +20,7 @@ fn powers_are_exact_at_octaves_and_right_between() {
 
 proptest! {
     #[test]
-    fn codes_come_back_from_their_values(mean in -4_194_304_i32..=4_194_304, variance in -4000_i32..=8192) {
+    fn codes_come_back_from_their_values(mean in -4_194_304_i32..=4_194_304, variance in VARIANCE_LEAST..=8192) {
         let layout = layout_of(1);
         prop_assert_eq!(codes(&layout, &values(&layout, &[mean, variance])), vec![mean, variance]);
     }
@@ -41,6 +41,21 @@ proptest! {
         prop_assert_eq!(&approach(&layout, &moved, &moved, shift), &moved);
         prop_assert_eq!(rounded(&layout, &moved), moved);
     }
+}
+
+/// Channels that never fire: a step towards the least variance must not lead below it, where a device would read another code.
+#[test]
+fn what_is_published_of_dead_channels_is_read_as_it_was_meant() {
+    let layout = layout_of(1);
+    for shift in 0..=STEP_SHIFT_MAX {
+        for from in VARIANCE_LEAST..VARIANCE_LEAST + 70 {
+            let published = values(&layout, &[23, from]);
+            let moved = approach(&layout, &published, &[9e-7, 0.0], shift);
+            assert_eq!(rounded(&layout, &moved), moved, "{shift} {from}");
+            assert!(f64::from(moved[1]) >= VARIANCE_MIN, "{shift} {from}");
+        }
+    }
+    assert_eq!(f64::from(VARIANCE_LEAST), (128.0 * VARIANCE_MIN.log2()).round());
 }
 
 #[test]
