@@ -11,7 +11,8 @@ pub enum Keep {
     Nothing,
     /// The pending maps alone. Backward makes the raw outputs again from the input: one more forward pass without statistics;
     /// with fixed statistics the first one is then fused. Measured on MobileNetV2, width 1, 8 images of 96 or 224 pixels: 0.81
-    /// to 0.85 of the speed (0.98 with fixed statistics) at 0.76 of the process's peak memory.
+    /// to 0.85 of the speed (0.98 with fixed statistics) at 0.76 to
+    /// 0.79 of the process's peak memory.
     Input,
     /// The raw outputs too: the fastest.
     All,
