@@ -156,6 +156,9 @@ pub struct ServeArgs {
     /// Share of the weights that an update sends, above 0 and at most 1 [default: 0.016].
     #[arg(long, env = "FOVEA_DENSITY", value_name = "SHARE")]
     pub density: Option<f32>,
+    /// Most bytes of an update, from which follows what it sends instead of from --density.
+    #[arg(long, env = "FOVEA_UPLINK_BUDGET", value_name = "BYTES")]
+    pub uplink_budget: Option<u32>,
 
     /// Memory for uploads under way, MiB; further ones wait [default: 16].
     #[arg(long, env = "FOVEA_INGEST_MEMORY", value_name = "MIB")]

@@ -184,6 +184,7 @@ impl Settings {
             uplink.floor = uplink.floor.min(density);
             uplink.density = density;
         }
+        set(&mut uplink.budget_bytes, args.uplink_budget.map(Some));
     }
 }
 

@@ -1,8 +1,10 @@
 //! What settings imply, before anybody waits for it: bytes per round, and memory.
 
 use coordinator_core::InitialModel;
+use coordinator_core::config::codec_of;
 use coordinator_core::downlink::{Sizes, VERSIONS_SERVED, sizes};
 use params::{Layout, Scope};
+use protocol::id::Version;
 use protocol::plan::{ModelSpec, UplinkPlan};
 use protocol::randomness::{Purpose, stream};
 use serde_json::json;
@@ -26,11 +28,11 @@ pub struct Implications {
     /// An update as dense f32, bytes.
     pub dense_bytes: u64,
     /// An update as it is sent, bytes (of random values: a real one differs by some percent).
-    pub update_bytes: u64,
+    pub update_bytes: Stages,
     /// The first version as it is fetched, whole, bytes.
     pub snapshot_bytes: u64,
     /// What leads from one version to the next, bytes (of random values, with statistics that all move by some steps).
-    pub delta_bytes: u64,
+    pub delta_bytes: Stages,
     /// Clients reckoned with per round.
     pub clients: u64,
     /// Updates without which a round publishes nothing.
@@ -39,6 +41,17 @@ pub struct Implications {
     pub memory_bytes: u64,
     /// Space for versions in the state folder, bytes.
     pub versions_bytes: u64,
+}
+
+/// Bytes of what is sent once a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stages {
+    /// In the first round.
+    pub first: u64,
+    /// Between the first rounds and the last.
+    pub steady: u64,
+    /// In the last round.
+    pub last: u64,
 }
 
 /// Works the figures out, by making a model and encoding an update.
@@ -56,10 +69,17 @@ pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Erro
     let shared_layout = layout.of_scope(Scope::Shared);
     let mut rng = stream(settings.seed, None, None, Purpose::World);
     let moves: Vec<f32> = std::iter::repeat_with(|| heavy_tailed(&mut rng)).take(shared.len()).collect();
-    let update_bytes = update_bytes(&shared_layout, &settings.uplink, &moves)?;
+    let update = |plan: &UplinkPlan| update_bytes(&shared_layout, plan, &moves);
+    let (uplink, rounds) = (&settings.uplink, settings.rounds);
+    let update_bytes = Stages {
+        first: update(&uplink.plan(Version(0), rounds))?,
+        steady: update(&uplink.steady())?,
+        last: update(&uplink.plan(Version(rounds - 1), rounds))?,
+    };
     let values = shared.len() as u64;
     let initial = InitialModel { layout, shared, statistics };
-    let Sizes { whole, delta } = sizes(&config.run, initial, &moves).map_err(Error::Usage)?;
+    let Sizes { whole, delta, first_delta, last_delta } =
+        sizes(&config.run, initial, &moves).map_err(Error::Usage)?;
     let clients = settings.cohort.unwrap_or(settings.min_clients).into();
     // Uploads under way, and per weight: sums 8, ticks 4 and residual 4 (the version, the one before it and the one after it), optimiser
     // state up to 4, the stored form while it is written 12, deltas 4.
@@ -71,7 +91,7 @@ pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Erro
         dense_bytes: 4 * values,
         update_bytes,
         snapshot_bytes: whole,
-        delta_bytes: delta,
+        delta_bytes: Stages { first: first_delta, steady: delta, last: last_delta },
         clients,
         min_contributors: config.run.min_contributors(),
         memory_bytes,
@@ -79,13 +99,24 @@ pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Erro
     })
 }
 
+impl Stages {
+    /// The usual one with its share of `dense_bytes`, and the others if they are larger.
+    fn text(self, dense_bytes: u64) -> String {
+        let ratio = dense_bytes as f64 / self.steady.max(1) as f64;
+        let mut text = format!("{} (1/{ratio:.0} of dense)", bytes(self.steady));
+        for (which, size) in [("first", self.first), ("last", self.last)] {
+            if size > self.steady {
+                text += &format!(", the {which} {}", bytes(size));
+            }
+        }
+        text
+    }
+}
+
 /// An update of random values as long as the plan's codec makes it.
-fn update_bytes(layout: &Layout, uplink: &UplinkPlan, values: &[f32]) -> Result<u64, Error> {
-    let UplinkPlan { density, floor, value_bits, budget_bytes: budget, .. } = *uplink;
-    let settings = codec::Settings { density, floor, value_bits, budget, ..codec::Settings::default() };
-    let refuse = |error: String| Error::Usage(error);
-    let codec = codec::build(&uplink.codec, &settings).map_err(|error| refuse(error.to_string()))?;
-    let encoded = codec.encode(layout, values).map_err(|error| refuse(error.to_string()))?;
+fn update_bytes(layout: &Layout, plan: &UplinkPlan, values: &[f32]) -> Result<u64, Error> {
+    let codec = codec_of(plan).map_err(|error| Error::Usage(error.to_string()))?;
+    let encoded = codec.encode(layout, values).map_err(|error| Error::Usage(error.to_string()))?;
     Ok(encoded.payload.len() as u64)
 }
 
@@ -102,7 +133,6 @@ fn heavy_tailed(rng: &mut impl rand::Rng) -> f32 {
 pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
     let found = of(config, learning)?;
     let Implications { clients, update_bytes, snapshot_bytes, delta_bytes, dense_bytes, .. } = found;
-    let ratio = dense_bytes as f64 / update_bytes.max(1) as f64;
     if config.settings.json {
         return Ok(json!({
             "settings": config.settings,
@@ -112,12 +142,16 @@ pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
                 "classes": found.classes,
                 "shared_values": found.shared_values,
                 "dense_bytes": dense_bytes,
-                "update_bytes": update_bytes,
+                "update_bytes": update_bytes.steady,
+                "first_update_bytes": update_bytes.first,
+                "last_update_bytes": update_bytes.last,
                 "snapshot_bytes": snapshot_bytes,
-                "delta_bytes": delta_bytes,
+                "delta_bytes": delta_bytes.steady,
+                "first_delta_bytes": delta_bytes.first,
+                "last_delta_bytes": delta_bytes.last,
                 "min_contributors": found.min_contributors,
-                "uplink_bytes_per_round": clients * update_bytes,
-                "downlink_bytes_per_round": clients * delta_bytes,
+                "uplink_bytes_per_round": clients * update_bytes.steady,
+                "downlink_bytes_per_round": clients * delta_bytes.steady,
                 "memory_bytes": found.memory_bytes,
                 "versions_bytes": found.versions_bytes,
             },
@@ -132,15 +166,11 @@ pub fn text(config: &Config, learning: &dyn Learning) -> Result<String, Error> {
     let assumed = if known { "" } else { " (reckoned with; the first clients decide)" };
     line(format!("classes            {}{assumed}", found.classes));
     line(format!("shared parameters  {} ({} as f32)", found.shared_values, bytes(dense_bytes)));
-    line(format!("one update         about {} (1/{ratio:.0} of dense)", bytes(update_bytes)));
-    let ratio = dense_bytes as f64 / delta_bytes.max(1) as f64;
-    line(format!(
-        "one version        about {} (1/{ratio:.0} of dense), {} whole",
-        bytes(delta_bytes),
-        bytes(snapshot_bytes)
-    ));
+    line(format!("one update         about {}", update_bytes.text(dense_bytes)));
+    let whole = bytes(snapshot_bytes);
+    line(format!("one version        about {}; {whole} whole", delta_bytes.text(dense_bytes)));
     line(format!("a version            needs {} of {clients} updates", found.min_contributors));
-    let (up, down) = (bytes(clients * update_bytes), bytes(clients * delta_bytes));
+    let (up, down) = (bytes(clients * update_bytes.steady), bytes(clients * delta_bytes.steady));
     line(format!("a round            about {up} up, {down} down with {clients} clients"));
     line(format!(
         "memory             about {} besides scoring, however many clients",

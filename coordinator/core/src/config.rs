@@ -11,7 +11,7 @@ use protocol::limits::{
     BATCH_MAX, CLASS_NAME_BYTES_MAX, CLASSES_MAX, CLIENTS_MAX, COHORT_MAX, LOCAL_EPOCHS_MAX, NAME_BYTES_MAX,
     ROUNDS_MAX, WEIGHT_MAX,
 };
-use protocol::plan::{Norm, PERSONALISATIONS, UplinkPlan};
+use protocol::plan::{Norm, PERSONALISATIONS};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -21,11 +21,13 @@ use crate::registry::ChoiceError;
 use crate::select::{self, Select};
 use crate::server_opt::{self, ServerOptimiser};
 
+mod links;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use settings::{DownlinkSettings, Settings, TrainSettings};
+pub use links::{DownlinkSettings, UplinkSettings, codec_of};
+pub use settings::{Settings, TrainSettings};
 
 /// Longest time limit, seconds: four weeks.
 const SECONDS_MAX: f64 = 28.0 * 86_400.0;
@@ -85,9 +87,7 @@ impl RunConfig {
         let combine = combine::build(&settings.combine)?.into();
         let select = select::build(&settings.select)?.into();
         let server_optimiser = server_opt::build(&settings.server_optimiser)?.into();
-        let UplinkPlan { density, floor, value_bits, budget_bytes: budget, .. } = settings.uplink;
-        let uplink = codec::Settings { density, floor, value_bits, budget, ..codec::Settings::default() };
-        let codec = codec::build(&settings.uplink.codec, &uplink)?.into();
+        let codec = codec_of(&settings.uplink.steady())?.into();
         let run = run_id(&settings);
         Ok(Self { settings, run, combine, select, server_optimiser, codec, threads: 1 })
     }
@@ -187,8 +187,11 @@ impl RunConfig {
         &*self.select
     }
 
-    pub(crate) fn codec(&self) -> &dyn Codec {
-        &*self.codec
+    /// The codec of the updates that start from `version`.
+    pub(crate) fn codec(&self, version: Version) -> Arc<dyn Codec> {
+        let Settings { uplink, rounds, .. } = &self.settings;
+        // Plans differ in densities that are above the one which was checked, and in range.
+        codec_of(&uplink.plan(version, *rounds)).map_or_else(|_| self.codec.clone(), Arc::from)
     }
 
     pub(crate) fn server_optimiser(&self) -> &dyn ServerOptimiser {
@@ -279,8 +282,16 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
         check_classes(classes)?;
     }
     check_train(&settings.train)?;
-    range("uplink.residual_decay", settings.uplink.residual_decay, 0.0, 1.0)?;
-    let DownlinkSettings { density, floor, last_density, statistics_step } = settings.downlink;
+    let uplink = &settings.uplink;
+    range("uplink.warm_up_density", uplink.warm_up_density, 0.0, 1.0)?;
+    range("uplink.warm_up_rounds", uplink.warm_up_rounds, 0, ROUNDS_MAX)?;
+    range("uplink.last_density", uplink.last_density, 0.0, 1.0)?;
+    range("uplink.residual_decay", uplink.residual_decay, 0.0, 1.0)?;
+    range("uplink.decay_rounds", uplink.decay_rounds, 0, ROUNDS_MAX)?;
+    let DownlinkSettings { density, floor, warm_up_density, warm_up_rounds, last_density, statistics_step } =
+        settings.downlink;
+    range("downlink.warm_up_density", warm_up_density, 0.0, 1.0)?;
+    range("downlink.warm_up_rounds", warm_up_rounds, 0, ROUNDS_MAX)?;
     range("downlink.density", density, 0.0, 1.0)?;
     range("downlink.floor", floor, 0.0, 1.0)?;
     range("downlink.last_density", last_density, 0.0, 1.0)?;

@@ -91,7 +91,7 @@ impl Context {
 
     /// Opens admission for a round.
     pub(crate) fn admit_for(&mut self, round: Round, cohort: Arc<[ClientId]>, base: &Published) {
-        let open = OpenRound::new(round, cohort, base, self.config.codec());
+        let open = OpenRound::new(round, cohort, base, &*self.config.codec(base.version));
         self.admission = Arc::new(Admission { run: self.config.run(), open: Some(open) });
     }
 

@@ -110,7 +110,7 @@ impl Contributions {
             }
         }
         let version = Version(base.version.0 + 1);
-        let share = config.settings().downlink.share(version.0 == config.settings().rounds);
+        let share = config.settings().downlink.share(version, config.settings().rounds);
         let Broadcast { sent, residual } = broadcast::divide(&model, wanted, share);
         model.advance(&sent);
         Published {

@@ -214,7 +214,8 @@ impl Replay {
                 let carried = carried.map(|(contributions, _)| contributions);
                 let contributions =
                     carried.unwrap_or_else(|| Contributions::new(&self.cx.config, head.clone()));
-                let bounds = OpenRound::new(round, cohort.clone().into(), head, self.cx.config.codec());
+                let codec = self.cx.config.codec(version);
+                let bounds = OpenRound::new(round, cohort.clone().into(), head, &*codec);
                 Some((contributions, bounds))
             }
             Some(head) if head.version > version => None,

@@ -33,6 +33,8 @@ fn related_settings_follow_unless_they_are_given() {
     let run = config(&["--batch", "2", "--density", "0.0001"]).unwrap().settings.run;
     assert_eq!((run.train.micro_batch, run.uplink.floor), (2, 0.0001));
     let refused = config(&["--batch", "2", "--micro-batch", "4"]).unwrap_err().to_string();
+    let run = config(&["--uplink-budget", "5000"]).unwrap().settings.run;
+    assert_eq!(run.uplink.budget_bytes, Some(5000));
     assert!(refused.starts_with("train.micro_batch 4 and train.batch 2 cannot go together"), "{refused}");
 }
 
@@ -60,6 +62,7 @@ fn refusals_name_the_setting_or_the_place() {
     check(&["--rounds", "0"], "rounds is 0, but must be from 1 to 1000000");
     check(&["--density", "0"], "density");
     check(&["--codec", "zip"], "zip");
+    check(&["--uplink-budget", "63"], "uplink: budget is 63, outside 64 bytes or more");
     check(&["--server-optimiser", "magic"], "magic");
     check(&["--personalise", "all"], "personalise is all");
     check(&["--listen", "here"], "listen is \"here\"");

@@ -1,9 +1,10 @@
 //! The settings of a run as a file or a command line gives them; [`super::RunConfig`] is what remains after checking.
 
 use protocol::id::Version;
-use protocol::plan::{ClassLoss, Freeze, Norm, Optimiser, TrainPlan, UplinkPlan};
+use protocol::plan::{ClassLoss, Freeze, Norm, Optimiser, TrainPlan};
 use serde::{Deserialize, Serialize};
 
+use super::links::{DownlinkSettings, UplinkSettings};
 use crate::registry::Choice;
 
 /// What can be set about a run. Every field has a default; unknown fields are refused.
@@ -52,44 +53,9 @@ pub struct Settings {
     /// Local training.
     pub train: TrainSettings,
     /// Compression of updates.
-    pub uplink: UplinkPlan,
+    pub uplink: UplinkSettings,
     /// Compression of versions.
     pub downlink: DownlinkSettings,
-}
-
-/// How much of a version is published at once. What is left out stays with the coordinator and goes with a later version; all
-/// devices, and the exported model, have what is published.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DownlinkSettings {
-    /// Share of the weights that a version changes, 0..1; 0: all that any update changes, exactly.
-    pub density: f32,
-    /// Share of every tensor that changes at least, 0 to `density`.
-    pub floor: f32,
-    /// Share of the weights that the last version changes, `density` to 1: nothing comes after it that could bring the rest.
-    pub last_density: f32,
-    /// Step of published batch-norm statistics, standard deviations; taken as the power of two below, 1/256 to 1/8.
-    pub statistics_step: f32,
-}
-
-impl Default for DownlinkSettings {
-    /// Three times the share that an update sends. With a third of it, blood cells lagged by five points of AP50 at mid-run.
-    fn default() -> Self {
-        Self { density: 0.05, floor: 0.001, last_density: 0.08, statistics_step: 1.0 / 64.0 }
-    }
-}
-
-impl DownlinkSettings {
-    /// Shares for a version: of the weights, and of every tensor at least; `None` for exact ones.
-    pub(crate) fn share(&self, last: bool) -> Option<(f32, f32)> {
-        (self.density > 0.0).then_some((if last { self.last_density } else { self.density }, self.floor))
-    }
-
-    /// The step of statistics as a power of two of their codes.
-    pub(crate) fn statistics_shift(&self) -> u32 {
-        let codes = (256.0 * self.statistics_step).max(1.0) as u32;
-        codes.ilog2().min(codec::statistics::codes::STEP_SHIFT_MAX)
-    }
 }
 
 /// Settings that may change when a run is continued: they decide when and whom to wait for, not what an update means.
@@ -129,7 +95,7 @@ impl Default for Settings {
             central_score: false,
             personalise: "head".into(),
             train: TrainSettings::default(),
-            uplink: UplinkPlan::default(),
+            uplink: UplinkSettings::default(),
             downlink: DownlinkSettings::default(),
         }
     }

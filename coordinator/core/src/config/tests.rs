@@ -1,3 +1,6 @@
+use params::{Layout, Scope, TensorSpec};
+use protocol::plan::UplinkPlan;
+
 use super::*;
 use crate::registry::Choice;
 
@@ -40,6 +43,12 @@ fn settings_out_of_range_are_refused_in_one_line() {
         ("train = { learning_rate = nan }", "train.learning_rate is NaN"),
         ("train = { ema_decay = 1.0 }", "train.ema_decay is 1"),
         ("uplink = { density = 0.0 }", "floor"),
+        ("uplink = { warm_up_density = 1.5 }", "uplink.warm_up_density is 1.5, but must be from 0 to 1"),
+        ("uplink = { warm_up_rounds = 1000001 }", "uplink.warm_up_rounds is 1000001"),
+        ("uplink = { last_density = nan }", "uplink.last_density is NaN"),
+        ("uplink = { decay_rounds = 1000001 }", "uplink.decay_rounds is 1000001"),
+        ("downlink = { warm_up_density = -0.1 }", "downlink.warm_up_density is -0.1"),
+        ("downlink = { warm_up_rounds = 1000001 }", "downlink.warm_up_rounds is 1000001"),
         ("uplink = { residual_decay = 1.5 }", "uplink.residual_decay is 1.5"),
         ("uplink = { budget_bytes = 63 }", "uplink: budget is 63, outside 64 bytes or more"),
         ("uplink = { value_bits = 0 }", "uplink: value bits is 0, outside 1 to 8"),
@@ -172,4 +181,63 @@ fn plans_follow_the_schedule_of_the_run() {
     assert_eq!((plan(19).progress_start, plan(19).progress_end), (0.95, 1.0));
     assert!(plan(1).static_assignment && !plan(2).static_assignment);
     assert_eq!((plan(16).mosaic, plan(17).mosaic), (0.5, 0.0));
+}
+
+#[test]
+fn the_densities_of_a_run_follow_its_versions() {
+    let (uplink, downlink) = (UplinkSettings::default(), DownlinkSettings::default());
+    for version in 0..20 {
+        assert_eq!(uplink.plan(Version(version), 20), UplinkPlan::default(), "as in every round");
+    }
+    // 25 % to 1 % in four steps of the ratio 25^(1/4), and 4 % at the end.
+    let thinning = UplinkSettings { density: 0.01, warm_up_rounds: 4, last_density: 0.04, ..uplink.clone() };
+    let versions = DownlinkSettings {
+        density: 0.01,
+        warm_up_density: 0.25,
+        warm_up_rounds: 4,
+        last_density: 0.04,
+        ..downlink
+    };
+    for (version, density) in
+        [(0, 0.25), (1, 0.111_803), (2, 0.05), (3, 0.022_361), (4, 0.01), (18, 0.01), (19, 0.04)]
+    {
+        let planned = thinning.plan(Version(version), 20).density;
+        assert!((planned - density).abs() < 1e-6, "update from version {version}: {planned}");
+        let published = versions.share(Version(version + 1), 20).unwrap().0;
+        assert_eq!(published, planned, "the version that these updates make");
+    }
+    assert_eq!(thinning.plan(Version(4), 20), thinning.steady());
+    assert_eq!(versions.share(Version(5), 20), versions.steady());
+    // Nothing becomes sparser than the rest of the run.
+    let dense = UplinkSettings { density: 1.0, ..thinning };
+    assert!((0..20).all(|version| dense.plan(Version(version), 20).density == 1.0));
+    let exact = DownlinkSettings { density: 0.0, ..versions };
+    assert_eq!(exact.share(Version(1), 20), None);
+}
+
+#[test]
+fn residuals_may_begin_to_decay_gently() {
+    let uplink = UplinkSettings { decay_rounds: 50, ..UplinkSettings::default() };
+    for (version, decay) in [(0, 1.0), (25, 0.95), (50, 0.9), (1000, 0.9)] {
+        let found = uplink.plan(Version(version), 2000).residual_decay;
+        assert!((found - decay).abs() < 1e-6, "version {version}: {found}");
+    }
+}
+
+/// What the plan of a round asks for is let in, whichever version it starts from.
+#[test]
+fn every_round_admits_what_it_asks_for() {
+    let tensors = [("a.weight", vec![40, 50]), ("b.weight", vec![300])];
+    let tensors = tensors.map(|(name, shape)| TensorSpec { name: name.into(), shape, scope: Scope::Shared });
+    let layout = Layout::new(tensors.to_vec()).unwrap();
+    let values: Vec<f32> = (0..layout.len()).map(|number| (number as f32 * 0.7).sin()).collect();
+    let uplink = UplinkSettings { warm_up_rounds: 4, last_density: 0.5, ..UplinkSettings::default() };
+    let config = RunConfig::new(Settings { uplink, ..Settings::default() }).unwrap();
+    let settings = config.settings();
+    for version in (0..settings.rounds).map(Version) {
+        let plan = settings.uplink.plan(version, settings.rounds);
+        let encoded = codec_of(&plan).unwrap().encode(&layout, &values).unwrap();
+        let most = config.codec(version).entries_max(&layout);
+        assert!(encoded.entries.len() <= most && most < layout.len(), "version {version}: {most}");
+    }
 }

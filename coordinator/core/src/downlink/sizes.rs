@@ -15,42 +15,54 @@ use crate::published::Published;
 /// Bytes of versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// The first one, whole.
+    /// The one that a run starts from, whole.
     pub whole: u64,
-    /// What leads from it to the next.
+    /// What leads from one to the next, between the first and the last.
     pub delta: u64,
+    /// What leads to the first that updates make.
+    pub first_delta: u64,
+    /// What leads to the last.
+    pub last_delta: u64,
 }
 
-/// Encodes the first version of a run and one that follows it: weights want to move by `moves` (shared values), statistics by nothing to
-/// two steps.
+/// Encodes the version that a run starts from and ones that follow it: weights want to move by `moves` (shared values), statistics by
+/// nothing to two steps.
 ///
 /// # Errors
 /// One line when the run cannot start from these weights.
 pub fn sizes(config: &RunConfig, initial: InitialModel, moves: &[f32]) -> Result<Sizes, String> {
-    let first = first_version(config, initial)?;
-    let downlink = &config.settings().downlink;
+    let start = Arc::new(first_version(config, initial)?);
+    let (downlink, rounds) = (&config.settings().downlink, config.settings().rounds);
     let mut wanted = Vec::with_capacity(moves.len());
-    for (number, tensor) in first.model.layout().tensors().iter().enumerate() {
-        let step = first.model.grid().step(number);
+    for (number, tensor) in start.model.layout().tensors().iter().enumerate() {
+        let step = start.model.grid().step(number);
         let ticks = |value: &f32| (f64::from(*value) / step).round() as i32;
         wanted.extend(moves.get(tensor.range()).unwrap_or_default().iter().map(ticks));
     }
-    wanted.resize(first.model.ticks().len(), 0);
-    let mut next = first.clone();
-    next.model.advance(&broadcast::divide(&first.model, wanted, downlink.share(false)).sent);
-    if let Some(layout) = statistics_of(&first) {
-        let step = 1 << downlink.statistics_shift();
-        let mut moved = codes::codes(&layout, &first.statistics);
-        moved.iter_mut().zip(0..).for_each(|(code, number)| *code += (number % 5 - 2) * step);
-        next.statistics = codes::values(&layout, &moved);
-    }
-    let next = Published { version: Version(1), digest: next.model.digest(), ..next };
-    let (held, mut served) = (first.content(), Downlink::default());
+    wanted.resize(start.model.ticks().len(), 0);
+    let mut served = Downlink::default();
+    served.publish(start.clone());
     let bytes = |served: &Downlink, version, held| {
         served.offer(Version(version), held).map_or(0, |offer| offer.bytes())
     };
-    served.publish(Arc::new(first));
-    let whole = bytes(&served, 0, None);
-    served.publish(Arc::new(next));
-    Ok(Sizes { whole, delta: bytes(&served, 1, Some(held)) })
+    let delta = |share| {
+        let mut next = Published::clone(&start);
+        next.model.advance(&broadcast::divide(&start.model, wanted.clone(), share).sent);
+        if let Some(layout) = statistics_of(&start) {
+            let step = 1 << downlink.statistics_shift();
+            let mut moved = codes::codes(&layout, &start.statistics);
+            moved.iter_mut().zip(0..).for_each(|(code, number)| *code += (number % 5 - 2) * step);
+            next.statistics = codes::values(&layout, &moved);
+        }
+        let mut served = Downlink::default();
+        served.publish(start.clone());
+        served.publish(Arc::new(Published { version: Version(1), digest: next.model.digest(), ..next }));
+        bytes(&served, 1, Some(start.content()))
+    };
+    Ok(Sizes {
+        whole: bytes(&served, 0, None),
+        delta: delta(downlink.steady()),
+        first_delta: delta(downlink.share(Version(1), rounds)),
+        last_delta: delta(downlink.share(Version(rounds), rounds)),
+    })
 }

@@ -150,7 +150,7 @@ impl Collecting {
             model_digest: base.digest,
             time_limit: self.deadline.since(now),
             train: settings.train.plan(base.version, settings.rounds),
-            uplink: settings.uplink.clone(),
+            uplink: settings.uplink.plan(base.version, settings.rounds),
             personalise: settings.personalise.clone(),
         };
         Effect::Send { client: client.clone(), instruction: ToClient::Train(plan) }

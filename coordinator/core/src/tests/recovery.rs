@@ -54,7 +54,7 @@ fn model_of(journal: &[Record], settings: &Settings) -> Canonical {
                 let moves = sums.map(|sum| half_away(half_away(sum, weight), 256) as i32);
                 // What was left out before goes with it, or waits on.
                 let wanted = moves.iter().zip(&residual).map(|(step, left)| step + left).collect();
-                let share = settings.downlink.share(report.version.0 == settings.rounds);
+                let share = settings.downlink.share(report.version, settings.rounds);
                 let divided = divide(&model, wanted, share);
                 model.advance(&divided.sent);
                 residual = divided.residual;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use codec::Settings as CodecSettings;
+use coordinator_core::config::UplinkSettings;
 use coordinator_core::{InitialModel, Published, RunConfig, Settings};
 use hyper_util::rt::TokioIo;
 use params::{Digest, Layout, Scope, TensorSpec};
@@ -13,7 +14,7 @@ use protocol::evaluation::{CentralScore, Evaluation};
 use protocol::id::{ClientId, RunId};
 use protocol::limits::UPLOAD_CHUNK_BYTES;
 use protocol::message::{Hello, Receipt, ToClient, ToCoordinator, UpdateHeader};
-use protocol::plan::{ModelSpec, RoundPlan, UplinkPlan};
+use protocol::plan::{ModelSpec, RoundPlan};
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -65,7 +66,7 @@ pub(super) fn config(change: impl FnOnce(&mut Settings)) -> RunConfig {
         rounds: 2,
         min_clients: 2,
         personalise: "none".to_owned(),
-        uplink: UplinkPlan { codec: "dense".to_owned(), ..Settings::default().uplink },
+        uplink: UplinkSettings { codec: "dense".to_owned(), ..Settings::default().uplink },
         ..Settings::default()
     };
     change(&mut settings);
