@@ -4,6 +4,7 @@ use dataset::partition::split_holdout;
 use dataset::{Dataset, DecodeLimits, Image};
 use detection::coco::CocoReport;
 use detection::{DecodeConfig, Detection};
+use model::budget::Recompute;
 use model::device::pool;
 use model::evaluate::{DetectConfig, evaluate};
 use model::examples::Examples;
@@ -51,6 +52,8 @@ pub(crate) struct Grant {
     pub(crate) cache_bytes: usize,
     /// Memory for a step.
     pub(crate) memory_bytes: usize,
+    /// Whether a step takes less memory and more time.
+    pub(crate) recompute: Recompute,
     /// Whether to look for values that are not finite.
     pub(crate) check_finite: bool,
 }
@@ -78,6 +81,7 @@ pub(crate) fn trainer(
         held_out_seed: held_out_seed(client),
         cache_bytes: grant.cache_bytes,
         memory_bytes: Some(grant.memory_bytes),
+        recompute: grant.recompute,
         check_finite: grant.check_finite,
         batch: BATCH,
         ..TrainerConfig::default()

@@ -24,8 +24,10 @@ use crate::report::Reporter;
 const SERVICE_THREADS: usize = 2;
 
 pub(super) fn execute(arguments: Run) -> Result<ExitCode, Failure> {
-    let Run { state, data, split, held_out, cache_mb, memory_mb, check_finite, compute, output } = arguments;
+    let Run { state, data, split, held_out, cache_mb, memory_mb, recompute, check_finite, compute, output } =
+        arguments;
     let resources = Resources::new(&compute)?;
+    let recompute = recompute.parse().map_err(|error| Failure::usage(format!("--recompute: {error}")))?;
     let (folder, member) = Folder::open(&state.path)?;
     let connector = connector(&folder, &member)?;
     let mut reporter = Reporter::new(output.json);
@@ -34,7 +36,8 @@ pub(super) fn execute(arguments: Run) -> Result<ExitCode, Failure> {
     for text in left_out(&data, &dataset) {
         reporter.tell(&Happening::Notice { text });
     }
-    let grant = Grant { resources, cache_bytes: cache_mb << 20, memory_bytes: memory_mb << 20, check_finite };
+    let (cache_bytes, memory_bytes) = (cache_mb << 20, memory_mb << 20);
+    let grant = Grant { resources, cache_bytes, memory_bytes, recompute, check_finite };
     let trainer = trainer(&dataset, &member.client, held_out, grant)?;
     drop(dataset);
     folder.store_data_choice(&DataChoice { split, held_out })?;

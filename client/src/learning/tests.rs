@@ -47,7 +47,13 @@ fn the_same_images_are_held_out_in_a_run_and_after_it() {
     let (dataset, architecture) = scenes();
     let stored = StoredModel::read(&folder(outer.path(), &architecture)).unwrap();
     let client = ClientId::new("camera").unwrap();
-    let grant = Grant { resources: resources(), cache_bytes: 0, memory_bytes: 1 << 30, check_finite: false };
+    let grant = Grant {
+        resources: resources(),
+        cache_bytes: 0,
+        memory_bytes: 1 << 30,
+        recompute: Recompute::Auto,
+        check_finite: false,
+    };
     for share in [0.0, 0.2, 0.5] {
         let mut trainer = trainer(&dataset, &client, share, grant).unwrap();
         trainer.prepare(&architecture.spec()).unwrap();

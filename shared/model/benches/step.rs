@@ -1,7 +1,7 @@
 //! What a training step costs, and which part of it: `cargo bench -p model --bench step [-- PRESET...]`.
 //!
-//! Procedural scenes as images, two threads (`--cpu`: processor time of one), medians; each result is one line `figure NAME VALUE UNIT`. `--test` runs a
-//! tiny detector once.
+//! Procedural scenes as images, two threads (`--cpu`: processor time of one), medians; each result is one line `figure NAME VALUE UNIT`.
+//! `--recompute`: of steps that make the maps within blocks again. `--test` runs a tiny detector once.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -28,6 +28,8 @@ use rand_chacha::ChaCha8Rng;
 
 #[path = "step/frozen.rs"]
 mod frozen;
+#[path = "step/optimise.rs"]
+mod optimise;
 #[path = "step/plan.rs"]
 mod plan;
 
@@ -99,19 +101,19 @@ fn measure(preset: &str, batch: usize, steps: usize) -> anyhow::Result<()> {
         println!("figure step/{preset}b{batch}/{name} {value:.2} {unit}")
     };
 
-    for (name, norm, freeze) in [
+    let recompute = std::env::args().any(|arg| arg == "--recompute");
+    let kept = [
         ("all", Norm::Local, Freeze::None),
         ("all_frozen_norm", Norm::Frozen, Freeze::None),
         ("head_frozen_norm", Norm::Frozen, Freeze::Head),
-    ] {
-        let mut fit = Fit::new(
-            &architecture,
-            &examples,
-            &device,
-            &plan(batch as u32, norm, freeze),
-            values.clone(),
-            1,
-        )?;
+    ];
+    let again =
+        [("recompute", Norm::Local, Freeze::None), ("recompute_frozen_norm", Norm::Frozen, Freeze::None)];
+    for (name, norm, freeze) in if recompute { &again[..] } else { &kept[..] } {
+        let (norm, freeze) = (*norm, *freeze);
+        let plan = plan(batch as u32, norm, freeze);
+        let fit = Fit::new(&architecture, &examples, &device, &plan, values.clone(), 1)?;
+        let mut fit = fit.recompute(recompute);
         let mut times = Vec::new();
         for _ in 0..steps {
             let start = Clock::start();
@@ -121,11 +123,15 @@ fn measure(preset: &str, batch: usize, steps: usize) -> anyhow::Result<()> {
         let step = median(times);
         figure(name, step, "ms");
         figure(&format!("{name}_speed"), batch as f64 / step * 1e3, "img/s");
-        if let Some(memory) = peak_memory().filter(|_| name == "all") {
-            figure("rss", memory, "MiB");
-            let need = Need::new(&architecture, freeze).bytes(batch) as f64;
-            figure("rss_estimated", need / f64::from(1 << 20), "MiB");
+        if let Some(memory) = peak_memory().filter(|_| norm == Norm::Local) {
+            let prefix = if recompute { "recompute_" } else { "" };
+            figure(&format!("{prefix}rss"), memory, "MiB");
+            let need = Need::new(&architecture, freeze, recompute).bytes(batch) as f64;
+            figure(&format!("{prefix}rss_estimated"), need / f64::from(1 << 20), "MiB");
         }
+    }
+    if recompute {
+        return Ok(());
     }
     frozen::measure(&architecture, &examples, (batch, steps), &values, figure)?;
     parts(&architecture, &examples, (batch, steps), &values, figure)
@@ -152,7 +158,8 @@ fn parts(
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let learns = |index: usize| !architecture.layout().tensors()[index].spec.name.ends_with(".mean");
     let looking = Inference::new(architecture, values, &device)?;
-    let mut times: [Vec<Duration>; 5] = Default::default();
+    let mut times: [Vec<Duration>; 6] = Default::default();
+    let mut optimise = optimise::Optimise::new(architecture, values);
     for _ in 0..steps {
         let mut start = Clock::start();
         let mut lap = |part: usize| {
@@ -170,12 +177,14 @@ fn parts(
         let mut sums = vec![0.0; values.len()];
         weights.add_gradients(&mut back.gradients, &mut sums);
         lap(3);
+        optimise.step(&sums);
+        lap(4);
         let drawn = examples.plain(&all)?;
         start = Clock::start();
         detect(architecture, &looking, drawn.pixels, &DetectConfig::default())?;
-        times[4].push(start.elapsed());
+        times[5].push(start.elapsed());
     }
-    let names = ["draw", "forward", "loss_and_backward", "collect_gradients", "detect"];
+    let names = ["draw", "forward", "loss_and_backward", "collect_gradients", "optimiser", "detect"];
     for (name, times) in names.into_iter().zip(times) {
         figure(name, median(times), "ms");
     }

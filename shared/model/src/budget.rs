@@ -4,8 +4,11 @@
 //! batches of pixels (the next is drawn ahead), the outputs with their gradients, and all copies of the weights. Burn's own
 //! operations, on other devices, keep several times as much. Decoded images have a budget of their own.
 
+use std::str::FromStr;
+
 use protocol::plan::{Freeze, TrainPlan};
 use protocol::train::TrainError;
+use thiserror::Error;
 
 use crate::architecture::{Architecture, BlockIndex, ConvIndex, TensorIndex};
 use crate::fit::trains;
@@ -18,6 +21,46 @@ const VALUE_BYTES: usize = size_of::<f32>();
 /// What the process takes before it trains.
 const PROCESS_BYTES: usize = 16 << 20;
 
+/// When blocks keep their input alone for the backward pass and make the maps in between again.
+///
+/// It changes no bit of what a step computes with statistics of the batch, and with frozen ones nothing beyond rounding. It is
+/// a setting of the device: what it saves and costs is measured by `cargo bench -p model --bench step` (`recompute` figures).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recompute {
+    /// When a step does not fit the granted memory otherwise.
+    #[default]
+    Auto,
+    /// In each step.
+    Always,
+    /// Not at all; a step that does not fit is refused.
+    Never,
+}
+
+impl Recompute {
+    /// All of them, by name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
+}
+
+/// A name that is none of [`Recompute::ALL`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("recompute {found:?} is not known, expected auto, always or never")]
+pub struct UnknownRecompute {
+    /// What was asked for.
+    pub found: String,
+}
+
+impl FromStr for Recompute {
+    type Err = UnknownRecompute;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRecompute> {
+        let known = Self::ALL.into_iter().find(|(name, _)| *name == text);
+        known
+            .map(|(_, choice)| choice)
+            .ok_or_else(|| UnknownRecompute { found: text.chars().take(80).collect() })
+    }
+}
+
 /// Bytes that training takes at its peak: some, and more for each image that goes through the network at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
@@ -28,9 +71,9 @@ pub struct Need {
 }
 
 impl Need {
-    /// Of training `architecture` with `freeze`.
-    pub fn new(architecture: &Architecture, freeze: Freeze) -> Self {
-        Walk::new(architecture, freeze).need()
+    /// Of training `architecture` with `freeze`, keeping the maps within blocks or with `recompute` making them again.
+    pub fn new(architecture: &Architecture, freeze: Freeze, recompute: bool) -> Self {
+        Walk::new(architecture, freeze, recompute).need()
     }
 
     /// Bytes with `images` at once.
@@ -44,36 +87,45 @@ impl Need {
     }
 }
 
-/// Refuses a plan whose steps take more than `granted` bytes on a device with `examples` images; nothing is granted without
-/// limit.
+/// Whether the steps of `plan` are to recompute, so that they take at most `granted` bytes on a device with `examples` images;
+/// without `granted` there is no limit.
 ///
 /// # Errors
-/// [`TrainError::Memory`] says what would fit. Smaller micro-batches are not taken silently: with batch norm on statistics
-/// of the batch they train another model.
-pub fn check(
+/// [`TrainError::Memory`] if that is not enough, with what would fit. Smaller micro-batches are not taken silently: with batch
+/// norm on statistics of the batch they train another model.
+pub fn settle(
     architecture: &Architecture,
     plan: &TrainPlan,
     examples: usize,
     granted: Option<usize>,
-) -> Result<(), TrainError> {
+    choice: Recompute,
+) -> Result<bool, TrainError> {
     let images = examples.min(plan.batch as usize).min(plan.micro_batch as usize);
-    let need = Need::new(architecture, plan.freeze);
-    let megabytes = |bytes: usize| (bytes >> 20) as u64;
-    match granted {
-        Some(granted) if need.bytes(images) > granted => Err(TrainError::Memory {
-            images,
-            needed_mb: megabytes(need.bytes(images)) + 1,
-            granted_mb: megabytes(granted),
-            fits: need.images_within(granted),
-        }),
-        _ => Ok(()),
+    let need = |recompute| Need::new(architecture, plan.freeze, recompute);
+    let granted = granted.unwrap_or(usize::MAX);
+    let recompute = match choice {
+        Recompute::Auto => need(false).bytes(images) > granted,
+        Recompute::Always => true,
+        Recompute::Never => false,
+    };
+    let need = need(recompute);
+    if need.bytes(images) <= granted {
+        return Ok(recompute);
     }
+    let megabytes = |bytes: usize| (bytes >> 20) as u64;
+    Err(TrainError::Memory {
+        images,
+        needed_mb: megabytes(need.bytes(images)) + 1,
+        granted_mb: megabytes(granted),
+        fits: need.images_within(granted),
+    })
 }
 
 /// The forward pass in values for one image.
 struct Walk<'a> {
     architecture: &'a Architecture,
     freeze: Freeze,
+    recompute: bool,
     /// Whether something before trains, so that operations keep what backward needs.
     tracked: bool,
     kept: usize,
@@ -99,8 +151,8 @@ impl Plane {
 }
 
 impl<'a> Walk<'a> {
-    fn new(architecture: &'a Architecture, freeze: Freeze) -> Self {
-        Self { architecture, freeze, tracked: false, kept: 0, passing: 0 }
+    fn new(architecture: &'a Architecture, freeze: Freeze, recompute: bool) -> Self {
+        Self { architecture, freeze, recompute, tracked: false, kept: 0, passing: 0 }
     }
 
     fn need(mut self) -> Need {
@@ -171,7 +223,14 @@ impl<'a> Walk<'a> {
         let hidden = self.shape(block.depthwise.norm.gamma)[0];
         let expanded = if block.expand.is_some() { input.to(1, hidden).values() } else { 0 };
         let output = input.to(block.stride, self.shape(block.project.norm.gamma)[0]);
-        self.operation(input, expanded + input.to(block.stride, hidden).values() + output.values(), output);
+        let raw = expanded + input.to(block.stride, hidden).values() + output.values();
+        if self.recompute && self.tracked {
+            self.kept += output.values();
+            // Backward makes the maps again, and a gradient for each.
+            self.passing = self.passing.max(input.values() + 2 * raw + output.values());
+        } else {
+            self.operation(input, raw, output);
+        }
         output
     }
 

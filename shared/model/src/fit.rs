@@ -3,13 +3,14 @@
 use burn::tensor::Device;
 use dataset::augment::AugmentSpec;
 use detection::LossConfig;
+use params::Tensor;
 use protocol::plan::{Freeze, TrainPlan};
 use protocol::train::TrainError;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::architecture::{Architecture, Part};
+use crate::architecture::{Architecture, Part, Role};
 use crate::examples::{Batch, Examples, Order};
 use crate::loss;
 use crate::optimiser::{Average, Group, Optimiser, optimiser};
@@ -32,12 +33,12 @@ pub struct Fit<'a> {
     values: Vec<f32>,
     average: Average,
     optimiser: Box<dyn Optimiser>,
-    shared: Vec<Group>,
-    personal: Vec<Group>,
+    groups: Vec<Group>,
     static_steps: u32,
     step: u32,
     steps: u32,
     check_finite: bool,
+    recompute: bool,
 }
 
 /// What one pass over the images gave, as means over its steps.
@@ -92,14 +93,14 @@ impl<'a> Fit<'a> {
             rng: ChaCha8Rng::seed_from_u64(seed),
             average: Average::new(&values, plan.ema_decay),
             optimiser: optimiser(plan.optimiser, values.len(), plan.weight_decay),
-            shared: groups(architecture, |part| part != Part::Personal && trains(plan.freeze, part)),
-            personal: groups(architecture, |part| part == Part::Personal),
+            groups: groups(architecture, plan.freeze),
             values,
             static_steps: if plan.static_assignment { u32::MAX } else { 0 },
             step: 0,
             steps: per_epoch.saturating_mul(plan.local_epochs),
             plan: plan.clone(),
             check_finite: false,
+            recompute: false,
         })
     }
 
@@ -114,6 +115,12 @@ impl<'a> Fit<'a> {
     /// that diverges is stopped as well, but only says that its loss did.
     pub fn check_finite(mut self, check: bool) -> Self {
         self.check_finite = check;
+        self
+    }
+
+    /// Makes the maps within blocks again on the way back instead of keeping them: see [`crate::budget::Recompute`].
+    pub fn recompute(mut self, recompute: bool) -> Self {
+        self.recompute = recompute;
         self
     }
 
@@ -196,11 +203,16 @@ pub(crate) fn trains(freeze: Freeze, part: Part) -> bool {
     part >= first
 }
 
-/// The learnt tensors of some parts.
-fn groups(architecture: &Architecture, wanted: impl Fn(Part) -> bool) -> Vec<Group> {
+/// The tensors that train under a policy, in layout order.
+fn groups(architecture: &Architecture, freeze: Freeze) -> Vec<Group> {
     let tensors = architecture.layout().tensors().iter().zip(&architecture.parts).zip(&architecture.roles);
-    let learnt = tensors.filter(|((_, part), role)| role.learns() && wanted(**part));
-    learnt.map(|((tensor, _), role)| Group { range: tensor.range(), decays: role.decays() }).collect()
+    let learnt = tensors.filter(|((_, part), role)| role.learns() && trains(freeze, **part));
+    let group = |((tensor, part), role): ((&Tensor, &Part), &Role)| Group {
+        range: tensor.range(),
+        decays: role.decays(),
+        personal: *part == Part::Personal,
+    };
+    learnt.map(group).collect()
 }
 
 /// Cuts into as few pieces of at most `most` as possible, equal but for one: a rest of a single image would make noisy

@@ -139,6 +139,7 @@ impl Pass<'_> {
             stride: block.stride,
             activate_output: block.activate_output,
             residual: block.residual,
+            recompute: self.weights.recomputes(),
         };
         let (y, moments) = ops::block(x, args, self.statistics);
         let convolutions: Vec<ConvIndex> =

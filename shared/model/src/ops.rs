@@ -64,6 +64,8 @@ pub struct BlockArgs {
     pub activate_output: bool,
     /// Whether the input is added to the result, after that activation.
     pub residual: bool,
+    /// Whether backward makes the maps in between again instead of keeping them; [`stock`] keeps them in any case.
+    pub recompute: bool,
 }
 
 /// Whether the environment keeps the native operations out with `FOVEA_OPS=stock`, to compare the two.

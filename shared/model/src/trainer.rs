@@ -9,18 +9,19 @@ use params::{Layout, Scope};
 use protocol::evaluation::Evaluation;
 use protocol::plan::{ModelSpec, Norm};
 use protocol::train::{
-    DataSummary, DeviceModel, EvaluateJob, EvaluateOutcome, TrainError, TrainJob, TrainOutcome, Trainer,
+    DataSummary, DeviceModel, EvaluateJob, EvaluateOutcome, StartValues, TrainError, TrainJob, TrainOutcome,
+    Trainer,
 };
 use rayon::ThreadPool;
 
 use crate::architecture::Architecture;
-use crate::budget;
+use crate::budget::{self, Recompute};
 use crate::calibrate::calibrate;
 use crate::device::{Backend, pool};
 use crate::evaluate::{DetectConfig, evaluate};
 use crate::examples::Examples;
 use crate::fit::Fit;
-use crate::initial::adopt_class_layer;
+use crate::initial::{adopt_class_layer, initial};
 
 /// What a device grants to training.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,8 @@ pub struct TrainerConfig {
     pub cache_bytes: usize,
     /// Most memory a training step may take, bytes, apart from decoded images; no limit without it.
     pub memory_bytes: Option<usize>,
+    /// Whether steps take less memory and more time.
+    pub recompute: Recompute,
     /// Whether a training looks for the first layer with a value that is not finite.
     pub check_finite: bool,
     /// Images per forward pass when nothing is trained.
@@ -59,6 +62,7 @@ impl Default for TrainerConfig {
             held_out_seed: 0,
             cache_bytes: 256 << 20,
             memory_bytes: None,
+            recompute: Recompute::default(),
             check_finite: false,
             batch: 8,
             histogram: HistogramConfig::default(),
@@ -136,14 +140,22 @@ impl Trainer for DetectorTrainer {
         Ok(layout)
     }
 
+    fn start(&self, seed: u64) -> Option<StartValues> {
+        let architecture = &self.prepared.as_ref()?.architecture;
+        let values = initial(architecture, seed);
+        let of = |scope| architecture.layout().gather(&values, scope);
+        Some(StartValues { shared: of(Scope::Shared), statistics: of(Scope::Statistic) })
+    }
+
     fn train(&mut self, job: TrainJob) -> Result<TrainOutcome, TrainError> {
         let Prepared { architecture, train, .. } = self.prepared()?;
-        budget::check(architecture, &job.plan, train.len(), self.config.memory_bytes)?;
+        let TrainerConfig { memory_bytes, recompute, check_finite, .. } = self.config;
+        let recompute = budget::settle(architecture, &job.plan, train.len(), memory_bytes, recompute)?;
         let values = join(architecture.layout(), &job.model)?;
         let device = self.config.backend.device();
         self.pool.install(|| {
             let fit = Fit::new(architecture, train, &device, &job.plan, values, job.seed)?;
-            let mut fit = fit.check_finite(self.config.check_finite);
+            let mut fit = fit.check_finite(check_finite).recompute(recompute);
             let mut loss = 0.0;
             for _ in 0..job.plan.local_epochs {
                 loss = fit.epoch()?.loss;

@@ -15,6 +15,7 @@ use crate::architecture::TensorIndex;
 pub struct Weights {
     layout: Arc<Layout>,
     leaves: Vec<Tensor<1>>,
+    recompute: bool,
 }
 
 impl Weights {
@@ -46,7 +47,18 @@ impl Weights {
             if trains(index) { leaf.require_grad() } else { leaf }
         };
         let leaves = layout.tensors().iter().enumerate().map(leaf).collect();
-        Self { layout: Arc::clone(layout), leaves }
+        Self { layout: Arc::clone(layout), leaves, recompute: false }
+    }
+
+    /// With `recompute`, blocks that these weights run in keep their input alone for backward, and make the maps in between
+    /// again: slower, in less memory (see [`crate::budget`]).
+    pub fn recomputing(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// As [`Weights::recomputing`] said.
+    pub(crate) fn recomputes(&self) -> bool {
+        self.recompute
     }
 
     /// The device the tensors are on.

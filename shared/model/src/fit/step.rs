@@ -1,6 +1,7 @@
 //! One optimiser step, forward and backward in micro-batches.
 
 use detection::Phase;
+use params::{Scope, Tensor};
 use protocol::plan::Norm;
 use protocol::train::TrainError;
 
@@ -10,7 +11,7 @@ use crate::finite;
 use crate::loss;
 use crate::moments;
 use crate::ops::Statistics;
-use crate::optimiser::clip;
+use crate::optimiser::{self, Norms};
 use crate::schedule;
 use crate::weights::Weights;
 
@@ -53,8 +54,9 @@ impl Fit<'_> {
         let (architecture, freeze) = (self.architecture, self.plan.freeze);
         let trains =
             |index: usize| architecture.roles[index].learns() && trains(freeze, architecture.parts[index]);
+        let weights = Weights::trainable(architecture.layout(), &self.values, &self.device, trains);
         Step {
-            weights: Weights::trainable(architecture.layout(), &self.values, &self.device, trains),
+            weights: weights.recomputing(self.recompute),
             gradients: vec![0.0; self.values.len()],
             norm: 0.0,
             loss: 0.0,
@@ -109,28 +111,35 @@ impl Fit<'_> {
 
     /// Moves the weights by the sum of the gradients.
     pub(super) fn finish(&mut self, step: Step, sums: &mut Sums) -> Result<(), TrainError> {
-        let Step { mut gradients, norm, loss, iou, positives, images, .. } = step;
+        let Step { gradients, norm, loss, iou, positives, images, .. } = step;
         let norm = norm.max(1.0);
-        gradients.iter_mut().for_each(|gradient| *gradient /= norm);
-
-        // Clipped apart, so that the personal layer cannot slow down what is shared.
-        let gradient_norm = clip(&self.shared, &mut gradients, self.plan.clip_norm);
-        let personal_norm = clip(&self.personal, &mut gradients, self.plan.clip_norm);
-        if !gradient_norm.is_finite() || !personal_norm.is_finite() {
+        let norms = Norms::new(&self.groups, &gradients, 1.0 / norm);
+        if !norms.shared.is_finite() || !norms.personal.is_finite() {
             let tensor = finite::first_tensor(self.architecture.layout(), &gradients);
             let what = tensor.map_or_else(|| "gradient".to_owned(), |name| format!("gradient of {name}"));
             return Err(TrainError::Diverged { step: self.step, what });
         }
         let progress = schedule::progress(&self.plan, self.step, self.steps);
         let rate = schedule::learning_rate(&self.plan, progress);
-        for groups in [&self.shared, &self.personal] {
-            self.optimiser.step(groups, &mut self.values, &gradients, rate);
+        let (average, decay) = self.average.advance();
+        let tensors = self.architecture.layout().tensors().iter();
+        for range in tensors.filter(|tensor| tensor.spec.scope == Scope::Statistic).map(Tensor::range) {
+            optimiser::follow(&mut average[range.clone()], &self.values[range], decay);
         }
-        self.average.update(&self.values);
+        let step = optimiser::Step {
+            values: &mut self.values,
+            average,
+            gradients: &gradients,
+            scale: 1.0 / norm,
+            clip: self.plan.clip_norm,
+            rate,
+            decay,
+        };
+        self.optimiser.step(&self.groups, &norms, step);
         self.step += 1;
         sums.loss += loss / f64::from(norm);
         sums.iou += iou / positives.max(1) as f64;
-        sums.gradient_norm += gradient_norm;
+        sums.gradient_norm += norms.shared;
         sums.images += images;
         sums.steps += 1;
         Ok(())

@@ -29,7 +29,7 @@ struct Form {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Stem,
-    Block { expand: bool, stride: usize, activate_output: bool, residual: bool },
+    Block { expand: bool, stride: usize, activate_output: bool, residual: bool, recompute: bool },
     Pointwise { activate: bool },
     Predict,
     UpsampleAdd,
@@ -199,8 +199,8 @@ pub fn pointwise(
 
 /// See [`super::block`].
 pub fn block(x: Tensor<4>, args: BlockArgs, statistics: Statistics) -> (Tensor<4>, Vec<BatchMoments>) {
-    let BlockArgs { expand, depthwise, project, stride, activate_output, residual } = args;
-    let kind = Kind::Block { expand: expand.is_some(), stride, activate_output, residual };
+    let BlockArgs { expand, depthwise, project, stride, activate_output, residual, recompute } = args;
+    let kind = Kind::Block { expand: expand.is_some(), stride, activate_output, residual, recompute };
     let (expand, mut norms) = expand.map_or((None, vec![]), |(weight, norm)| (Some(weight), vec![norm]));
     norms.extend([depthwise.1, project.1]);
     let form = Form { kind, fixed: fixed(&norms, statistics) };

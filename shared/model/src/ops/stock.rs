@@ -19,7 +19,7 @@ pub fn stem(
 
 /// See [`super::block`].
 pub fn block(x: Tensor<4>, args: BlockArgs, statistics: Statistics) -> (Tensor<4>, Vec<BatchMoments>) {
-    let BlockArgs { expand, depthwise, project, stride, activate_output, residual } = args;
+    let BlockArgs { expand, depthwise, project, stride, activate_output, residual, recompute: _ } = args;
     let input = residual.then(|| x.clone());
     let mut moments = Vec::with_capacity(3);
     let mut hidden = x;

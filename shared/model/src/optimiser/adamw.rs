@@ -1,6 +1,6 @@
 //! Adam with decoupled weight decay (Loshchilov and Hutter 2019).
 
-use super::{Group, Optimiser};
+use super::{Group, Norms, Optimiser, Step, pieces};
 
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.999;
@@ -20,21 +20,21 @@ impl AdamW {
 }
 
 impl Optimiser for AdamW {
-    fn step(&mut self, groups: &[Group], values: &mut [f32], gradients: &[f32], rate: f32) {
+    fn step(&mut self, groups: &[Group], norms: &Norms, step: Step<'_>) {
         self.steps = self.steps.saturating_add(1);
         // In f64: 1 - 0.999^t has few digits left in f32 for small t.
         let correction = |beta: f32| (1.0 - f64::from(beta).powi(self.steps)) as f32;
-        let step = rate / correction(BETA1);
+        let rate = step.rate / correction(BETA1);
         let square_scale = 1.0 / correction(BETA2);
-        for Group { range, decays } in groups {
-            let keep = if *decays { 1.0 - rate * self.weight_decay } else { 1.0 };
-            let state = self.mean[range.clone()].iter_mut().zip(&mut self.square[range.clone()]);
-            let values = values[range.clone()].iter_mut().zip(&gradients[range.clone()]);
-            for ((value, &gradient), (mean, square)) in values.zip(state) {
+        let decayed = 1.0 - step.rate * self.weight_decay;
+        let keep = groups.iter().map(|group| if group.decays { decayed } else { 1.0 });
+        let states = pieces(groups, &mut self.mean).zip(pieces(groups, &mut self.square)).zip(keep);
+        step.each(groups, norms, states, |share, ((mean, square), keep)| {
+            share.sweep(mean.iter_mut().zip(square), |value, gradient, (mean, square)| {
                 *mean = BETA1 * *mean + (1.0 - BETA1) * gradient;
                 *square = BETA2 * *square + (1.0 - BETA2) * gradient * gradient;
-                *value = keep * *value - step * *mean / ((*square * square_scale).sqrt() + EPSILON);
-            }
-        }
+                *value = keep * *value - rate * *mean / ((*square * square_scale).sqrt() + EPSILON);
+            });
+        });
     }
 }

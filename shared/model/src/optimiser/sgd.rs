@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with Nesterov momentum, weight decay added to the gradient (Sutskever et al. 2013, in the form
 //! that PyTorch made common).
 
-use super::{Group, Optimiser};
+use super::{Group, Norms, Optimiser, Step, pieces};
 
 const MOMENTUM: f32 = 0.9;
 
@@ -17,15 +17,16 @@ impl Sgd {
 }
 
 impl Optimiser for Sgd {
-    fn step(&mut self, groups: &[Group], values: &mut [f32], gradients: &[f32], rate: f32) {
-        for Group { range, decays } in groups {
-            let decay = if *decays { self.weight_decay } else { 0.0 };
-            let values = values[range.clone()].iter_mut().zip(&gradients[range.clone()]);
-            for ((value, &gradient), velocity) in values.zip(&mut self.velocity[range.clone()]) {
+    fn step(&mut self, groups: &[Group], norms: &Norms, step: Step<'_>) {
+        let rate = step.rate;
+        let decay = groups.iter().map(|group| if group.decays { self.weight_decay } else { 0.0 });
+        let states = pieces(groups, &mut self.velocity).zip(decay);
+        step.each(groups, norms, states, |share, (velocity, decay)| {
+            share.sweep(velocity.iter_mut(), |value, gradient, velocity| {
                 let gradient = gradient + decay * *value;
                 *velocity = MOMENTUM * *velocity + gradient;
                 *value -= rate * (gradient + MOMENTUM * *velocity);
-            }
-        }
+            });
+        });
     }
 }

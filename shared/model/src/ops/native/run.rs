@@ -57,7 +57,7 @@ fn attempt(form: &Form, inputs: &[FlexTensor], save: bool) -> Result<Run, Error>
             let saved = run.saved.map_or(Saved::Nothing, Saved::Stem);
             Run { output, moments: moments(run.moments), saved }
         }
-        Kind::Block { expand, stride, activate_output, residual } => {
+        Kind::Block { expand, stride, activate_output, residual, recompute } => {
             let (expand, at) = if expand { (Some(layer(1)), 4) } else { (None, 1) };
             let block = Block {
                 expand,
@@ -70,7 +70,12 @@ fn attempt(form: &Form, inputs: &[FlexTensor], save: bool) -> Result<Run, Error>
                 output_activation: relu6_if(activate_output),
                 residual,
             };
-            let run = block::forward(map, x, &block, if save { Keep::All } else { Keep::Nothing })?;
+            let keep = match (save, recompute) {
+                (false, _) => Keep::Nothing,
+                (true, true) => Keep::Input,
+                (true, false) => Keep::All,
+            };
+            let run = block::forward(map, x, &block, keep)?;
             let output = pixels(map.strided(stride), run.output);
             let saved = run.saved.map_or(Saved::Nothing, |saved| Saved::Block(Box::new(saved)));
             Run { output, moments: moments(run.moments), saved }

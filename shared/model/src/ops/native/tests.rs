@@ -121,7 +121,8 @@ fn blocks_agree_with_stock() {
     for (i, ([n, h, w], inputs, hidden, outputs, stride, activate_output, residual)) in
         shapes.into_iter().enumerate()
     {
-        for statistics in [Statistics::Batch, Statistics::Fixed] {
+        let statistics = [Statistics::Batch, Statistics::Fixed];
+        for (statistics, recompute) in statistics.into_iter().flat_map(|s| [(s, false), (s, true)]) {
             let values = &mut Values(i as u64);
             let device = Device::flex().autodiff();
             let mut case = Case::new(values, [n, h, w, inputs], -1.0);
@@ -140,9 +141,9 @@ fn blocks_agree_with_stock() {
                 let expand = hidden.map(|_| (weights.next().unwrap(), norms.next().unwrap()));
                 let depthwise = (case.weights3[0].clone(), norms.next().unwrap());
                 let project = (weights.next().unwrap(), norms.next().unwrap());
-                BlockArgs { expand, depthwise, project, stride, activate_output, residual }
+                BlockArgs { expand, depthwise, project, stride, activate_output, residual, recompute }
             };
-            let what = format!("block {i}, {statistics:?}");
+            let what = format!("block {i}, {statistics:?}, recompute {recompute}");
             let gradients = 1 + 3 * case.norms.len();
             check(
                 &what,
