@@ -35,16 +35,14 @@ impl Codec for HalfFloat {
         bytes.push(ID);
         put_varint(&mut bytes, values.len() as u32);
         let mut entries = Vec::with_capacity(values.len());
+        let mut decoded = Vec::new();
         for tensor in layout.tensors() {
-            let values = &values[tensor.range()];
-            let exponent = exponent_for(values);
-            bytes.extend_from_slice(&(exponent as i16).to_le_bytes());
-            let (down, up) = (f64::from(-exponent).exp2(), f64::from(exponent).exp2());
-            for (position, &value) in values.iter().enumerate() {
-                let half = f16::from_f64(f64::from(value) * down);
-                bytes.extend_from_slice(&half.to_le_bytes());
-                entries.push(((tensor.offset + position) as u32, (half.to_f64() * up) as f32));
-            }
+            let start = bytes.len();
+            put_halves(&values[tensor.range()], &mut bytes);
+            let (head, halves) = bytes[start..].split_at(2);
+            decoded.resize(tensor.len, 0.0);
+            halves_to_values(head, halves, &mut decoded);
+            entries.extend((tensor.offset as u32..).zip(decoded.iter().copied()));
         }
         Ok(Encoded { payload: seal(bytes), entries })
     }
@@ -55,9 +53,37 @@ impl Codec for HalfFloat {
     }
 }
 
-fn exponent_for(values: &[f32]) -> i32 {
+/// Appends the power of two for these values, and the values as f16 relative to it.
+pub(crate) fn put_halves(values: &[f32], bytes: &mut Vec<u8>) {
+    let exponent = exponent_for(values);
+    bytes.extend_from_slice(&(exponent as i16).to_le_bytes());
+    let down = f64::from(-exponent).exp2();
+    // What is not exact in f32 any more is far too small for f16.
+    let half = |&value: &f32| f16::from_f32((f64::from(value) * down) as f32).to_le_bytes();
+    bytes.extend(values.iter().flat_map(half));
+}
+
+/// Reads what [`put_halves`] appended for as many values; the power of two, which may be another one than it would choose.
+pub(crate) fn read_halves(reader: &mut Reader<'_>, values: &mut [f32]) -> Result<i32, DecodeError> {
+    let begin = reader.offset();
+    let head = reader.array::<2>()?;
+    check_head(&head).map_err(|error| error.behind(begin))?;
+    let start = reader.offset();
+    let halves = reader.take(2 * values.len())?;
+    decode_halves(&head, halves, values).map_err(|error| error.behind(start))?;
+    Ok(exponent_of(&head))
+}
+
+/// The power of two that puts the largest magnitude, as rounded, at 2^14 to 2^15.
+pub(crate) fn exponent_for(values: &[f32]) -> i32 {
     let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    if largest == 0.0 { 0 } else { f64::from(largest).log2().floor() as i32 - TOP }
+    if largest == 0.0 {
+        return 0;
+    }
+    let exponent = f64::from(largest).log2().floor() as i32 - TOP;
+    // Rounding may take it to the next power of two.
+    let rounded = f16::from_f64(f64::from(largest) * f64::from(-exponent).exp2());
+    exponent + i32::from(rounded.to_f64() >= f64::from(TOP + 1).exp2())
 }
 
 fn decode(
@@ -70,22 +96,11 @@ fn decode(
         return Err(reader.error(Rule::Truncated));
     }
     let mut entries = Vec::with_capacity(count);
+    let mut values = Vec::new();
     for tensor in layout.tensors() {
-        let begin = reader.offset();
-        let head = reader.array::<2>()?;
-        check_head(&head).map_err(|error| error.behind(begin))?;
-        let exponent = exponent_of(&head);
-        let up = f64::from(exponent).exp2();
-        let start = reader.offset();
-        let halves = reader.take(2 * tensor.len)?.as_chunks::<2>().0;
-        for (position, half) in halves.iter().enumerate() {
-            let value = (f16::from_le_bytes(*half).to_f64() * up) as f32;
-            if !value.is_finite() {
-                let rule = Rule::NotFinite { what: "a value" };
-                return Err(DecodeError { offset: start + 2 * position, rule });
-            }
-            entries.push(((tensor.offset + position) as u32, value));
-        }
+        values.resize(tensor.len, 0.0);
+        read_halves(&mut reader, &mut values)?;
+        entries.extend((tensor.offset as u32..).zip(values.iter().copied()));
     }
     reader.end()?;
     Ok(entries)
@@ -102,9 +117,13 @@ fn check_head(head: &[u8]) -> Result<(), DecodeError> {
 }
 
 fn decode_halves(head: &[u8], halves: &[u8], values: &mut [f32]) -> Result<(), DecodeError> {
+    halves_to_values(head, halves, values);
+    check_finite(values, 2)
+}
+
+fn halves_to_values(head: &[u8], halves: &[u8], values: &mut [f32]) {
     let up = f64::from(exponent_of(head)).exp2();
     for (value, half) in values.iter_mut().zip(halves.as_chunks::<2>().0) {
-        *value = (f16::from_le_bytes(*half).to_f64() * up) as f32;
+        *value = (f64::from(f16::from_le_bytes(*half).to_f32()) * up) as f32;
     }
-    check_finite(values, 2)
 }

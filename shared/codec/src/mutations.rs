@@ -165,7 +165,8 @@ fn residuals() {
     mutate(&messages, |bytes, as_it_was| match Residual::decode(bytes, lineage, 168) {
         Ok(residual) => {
             assert!(!as_it_was && residual.values().iter().all(|value| value.is_finite()));
-            assert_eq!(residual.encode(), bytes);
+            // Values far below what an f32 holds whole have lost digits.
+            assert_eq!(Residual::decode(&residual.encode(), lineage, 168), Ok(residual));
         }
         Err(error) => assert!(error.offset <= bytes.len()),
     });
