@@ -181,7 +181,7 @@ impl<R: FnMut(Happening)> Driver<R> {
                     self.given_up = Some(self.lost(reason));
                 }
             }
-            Effect::Prepare(spec) => self.work(Job::Prepare(spec)).await?,
+            Effect::Prepare { spec, seed } => self.work(Job::Prepare(spec, seed)).await?,
             Effect::Train(job) => {
                 self.tell(Happening::Training { round: job.round });
                 self.work(Job::Train(job)).await?;
@@ -303,9 +303,9 @@ impl<R: FnMut(Happening)> Driver<R> {
         };
         let seconds = took.as_secs_f64();
         match (subject, &event) {
-            (Subject::Model, Event::Prepared(Ok(layout))) => {
+            (Subject::Model, Event::Prepared(Ok(prepared))) => {
                 // Statistics that make no pairs are client-core's to complain of.
-                self.shape = Shape::new(layout).ok();
+                self.shape = Shape::new(&prepared.layout).ok();
             }
             (Subject::Round(round), Event::Trained(Ok(outcome))) => {
                 let &TrainOutcome { examples, steps, loss, .. } = outcome;

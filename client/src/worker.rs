@@ -16,8 +16,8 @@ const JOBS_MAX: usize = 8;
 /// What a trainer is asked.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Build the model.
-    Prepare(ModelSpec),
+    /// Build the model of a run with this seed.
+    Prepare(ModelSpec, u64),
     /// Learn.
     Train(Box<TrainJob>),
     /// Score.
@@ -38,7 +38,7 @@ pub(crate) enum Subject {
 impl Job {
     fn subject(&self) -> Subject {
         match self {
-            Self::Prepare(_) => Subject::Model,
+            Self::Prepare(..) => Subject::Model,
             Self::Train(job) => Subject::Round(job.round),
             Self::Evaluate(job) => Subject::Version(job.version),
         }
@@ -90,7 +90,7 @@ pub(crate) fn start(mut trainer: Box<dyn Trainer>, done: mpsc::Sender<Done>) -> 
 
 fn perform(trainer: &mut dyn Trainer, job: Job) -> Event {
     match job {
-        Job::Prepare(spec) => Event::Prepared(trainer.prepare(&spec)),
+        Job::Prepare(spec, seed) => Event::Prepared(trainer.take_up(&spec, seed)),
         Job::Train(job) => Event::Trained(trainer.train(*job)),
         Job::Evaluate(job) => Event::Evaluated(trainer.evaluate(*job)),
     }

@@ -13,7 +13,8 @@ use params::{Layout, Scope, TensorSpec};
 use protocol::evaluation::{Evaluation, ModelScore};
 use protocol::plan::{ModelSpec, Norm};
 use protocol::train::{
-    DataSummary, DeviceModel, EvaluateJob, EvaluateOutcome, TrainError, TrainJob, TrainOutcome, Trainer,
+    DataSummary, DeviceModel, EvaluateJob, EvaluateOutcome, StartValues, TrainError, TrainJob, TrainOutcome,
+    Trainer,
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -54,9 +55,13 @@ pub fn layout(spec: &ModelSpec) -> Result<Arc<Layout>, TrainError> {
 /// As [`layout`].
 pub fn initial(spec: &ModelSpec) -> Result<InitialModel, TrainError> {
     let layout = layout(spec)?;
-    let shared = vec![0.0; layout.of_scope(Scope::Shared).len()];
-    let statistics = [[0.0; 4], [1.0; 4]].concat();
+    let StartValues { shared, statistics } = start(&layout);
     Ok(InitialModel { layout, shared, statistics })
+}
+
+fn start(layout: &Layout) -> StartValues {
+    let shared = vec![0.0; layout.of_scope(Scope::Shared).len()];
+    StartValues { shared, statistics: [[0.0; 4], [1.0; 4]].concat() }
 }
 
 /// A device's data, as far as the toy has any.
@@ -133,6 +138,10 @@ impl Trainer for ToyDevice {
         self.statistics.extend([1.0 + self.shift; 4]);
         self.layout = Some(layout.clone());
         Ok(layout)
+    }
+
+    fn start(&self, _seed: u64) -> Option<StartValues> {
+        self.layout.as_deref().map(start)
     }
 
     fn train(&mut self, job: TrainJob) -> Result<TrainOutcome, TrainError> {

@@ -305,7 +305,7 @@ impl World {
                 };
                 self.send_up(index, CONTROL_BYTES, event);
             }
-            Ask::Prepare(spec) => self.prepare(index, &spec),
+            Ask::Prepare { spec, seed } => self.prepare(index, &spec, seed),
             Ask::Fetch { version, held, .. } => self.fetch(index, version, held.as_deref()),
             Ask::Train(job) => {
                 let host = &self.hosts[index];
@@ -340,9 +340,9 @@ impl World {
         self.queue.schedule(at, Happening::Down(index, host.session, Told::Connected));
     }
 
-    fn prepare(&mut self, index: usize, spec: &protocol::plan::ModelSpec) {
+    fn prepare(&mut self, index: usize, spec: &protocol::plan::ModelSpec, seed: u64) {
         let Some(trainer) = &mut self.hosts[index].trainer else { return };
-        let prepared = trainer.prepare(spec);
+        let prepared = trainer.take_up(spec, seed);
         self.tell(index, Told::Prepared(prepared));
     }
 

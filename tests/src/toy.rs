@@ -9,7 +9,7 @@ use params::Layout;
 use protocol::evaluation::CentralScore;
 use protocol::plan::ModelSpec;
 use protocol::train::{
-    DataSummary, EvaluateJob, EvaluateOutcome, TrainError, TrainJob, TrainOutcome, Trainer,
+    DataSummary, EvaluateJob, EvaluateOutcome, StartValues, TrainError, TrainJob, TrainOutcome, Trainer,
 };
 use simulations::toy::{self, ToyDevice};
 
@@ -100,6 +100,10 @@ where
 
     fn prepare(&mut self, spec: &ModelSpec) -> Result<Arc<Layout>, TrainError> {
         self.trainer.prepare(spec)
+    }
+
+    fn start(&self, seed: u64) -> Option<StartValues> {
+        self.trainer.start(seed)
     }
 
     fn train(&mut self, job: TrainJob) -> Result<TrainOutcome, TrainError> {

@@ -21,8 +21,13 @@ pub enum Effect {
     Connect,
     /// Say something over the session.
     Send(ToCoordinator),
-    /// Build the model of this spec, so that later jobs can run (`Trainer::prepare`); answered by `Event::Prepared`.
-    Prepare(ModelSpec),
+    /// Build the model, so that later jobs can run (`Trainer::take_up`); answered by `Event::Prepared`.
+    Prepare {
+        /// The model.
+        spec: ModelSpec,
+        /// Seed of the run.
+        seed: u64,
+    },
     /// Fetch a version and check it against the digest of its shared weights; answered by `Event::Fetched`.
     Fetch {
         /// The version.

@@ -1,11 +1,8 @@
 //! What can happen to a client.
 
-use std::sync::Arc;
-
-use params::Layout;
 use protocol::id::Version;
 use protocol::message::{Receipt, ToClient};
-use protocol::train::{EvaluateOutcome, TrainError, TrainOutcome};
+use protocol::train::{EvaluateOutcome, Prepared, TrainError, TrainOutcome};
 
 pub use crate::download::{FetchError, FetchedModel};
 
@@ -21,8 +18,8 @@ pub enum Event {
     },
     /// The coordinator said something.
     Instruction(ToClient),
-    /// Answer to `Effect::Prepare`: the full layout (all scopes), as `Trainer::prepare` gives it.
-    Prepared(Result<Arc<Layout>, TrainError>),
+    /// Answer to `Effect::Prepare`, as `Trainer::take_up` gives it.
+    Prepared(Result<Prepared, TrainError>),
     /// Answer to `Effect::Fetch`.
     Fetched {
         /// The version.

@@ -27,16 +27,14 @@ mod session;
 pub mod state;
 mod update;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use params::Layout;
 use protocol::PROTOCOL_VERSION;
 use protocol::id::{ClientId, Round, RunId};
 use protocol::message::{Hello, ToClient, ToCoordinator};
 use protocol::plan::ModelSpec;
 use protocol::time::Timestamp;
-use protocol::train::{DataSummary, TrainError};
+use protocol::train::{DataSummary, Prepared, TrainError};
 
 use effect::Effect;
 use event::Event;
@@ -138,7 +136,7 @@ impl Client {
                 let give_up = now + self.config.finish_patience;
                 self.task(now, Task::Finish { version, model_digest, give_up }, out);
             }
-            Event::Prepared(layout) => self.prepared(now, layout, out),
+            Event::Prepared(built) => self.prepared(now, built, out),
             Event::Fetched { version, model } => {
                 self.member(now, out, |member, turn| member.fetched(version, model, turn));
             }
@@ -262,11 +260,11 @@ impl Client {
         if known.as_ref() != Some(&membership) {
             out.push(Effect::Persist { name: MEMBERSHIP, bytes: membership.encode() });
         }
-        out.extend(membership.spec.clone().map(Effect::Prepare));
+        out.extend(membership.spec.clone().map(|spec| Effect::Prepare { spec, seed }));
         self.stage = Stage::Joining(Joining { membership, queue });
     }
 
-    fn prepared(&mut self, now: Timestamp, layout: Result<Arc<Layout>, TrainError>, out: &mut Vec<Effect>) {
+    fn prepared(&mut self, now: Timestamp, built: Result<Prepared, TrainError>, out: &mut Vec<Effect>) {
         let joining = match std::mem::replace(&mut self.stage, Stage::Halted) {
             Stage::Joining(joining) => joining,
             other => {
@@ -274,8 +272,8 @@ impl Client {
                 return;
             }
         };
-        let member = layout.map_err(|error| error.to_string()).and_then(|layout| {
-            Member::new(joining, layout, std::mem::take(&mut self.stored), out)
+        let member = built.map_err(|error| error.to_string()).and_then(|built| {
+            Member::new(joining, built, std::mem::take(&mut self.stored), out)
                 .map_err(|error| error.to_string())
         });
         match member {

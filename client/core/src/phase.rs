@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use codec::residual::{Lineage, Residual};
-use codec::statistics::{StatisticsLayout, StatisticsLayoutError};
-use params::{Digest, Layout, Scope};
+use codec::statistics::{StatisticsLayout, StatisticsLayoutError, codes};
+use params::{Canonical, Digest, Layout, Scope};
 use protocol::id::{Round, Version};
 use protocol::limits::TEXT_BYTES_MAX;
 use protocol::message::ToCoordinator;
 use protocol::plan::{EvaluationPlan, RoundPlan};
 use protocol::time::Timestamp;
+use protocol::train::{Prepared, StartValues};
 
 use crate::Config;
 use crate::effect::Effect;
@@ -127,6 +128,18 @@ impl Model {
             layout,
         })
     }
+
+    /// Version 0, if the run starts from these values. Where it does not, or where arithmetic rounds otherwise, the coordinator does not
+    /// know it by its name and sends the whole version.
+    fn start(&self, StartValues { shared, statistics }: StartValues) -> Option<Held> {
+        if statistics.len() != self.statistics.len() {
+            return None;
+        }
+        let model = Canonical::start(Arc::new(self.shared.clone()), &shared).ok()?;
+        let statistics = codes::rounded(&self.statistics, &statistics);
+        let digest = model.digest();
+        Some(Held { version: Version(0), digest, model: Arc::new(FetchedModel { model, statistics }) })
+    }
 }
 
 /// A version as fetched.
@@ -190,10 +203,10 @@ impl Turn<'_> {
 }
 
 impl Member {
-    /// Takes up a run with its layout (all scopes), and what is stored of it.
+    /// Takes up a run with its model, and what is stored of it.
     pub(crate) fn new(
         joining: Joining,
-        layout: Arc<Layout>,
+        Prepared { layout, start }: Prepared,
         stored: Stored,
         out: &mut Vec<Effect>,
     ) -> Result<Self, StatisticsLayoutError> {
@@ -221,7 +234,8 @@ impl Member {
             Outgoing::Unanswered { .. } => Phase::Uploading(Uploading::new()),
         };
         let device = device.unwrap_or_default();
-        Ok(Self { membership, model, phase, queue, outgoing, device, held: None, unsaid: None })
+        let held = start.and_then(|start| model.start(start)).map(Arc::new);
+        Ok(Self { membership, model, phase, queue, outgoing, device, held, unsaid: None })
     }
 
     pub(crate) fn membership(&self) -> &Membership {

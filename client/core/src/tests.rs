@@ -2,4 +2,5 @@
 
 mod laws;
 mod script;
+mod start;
 mod support;

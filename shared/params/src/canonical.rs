@@ -87,6 +87,9 @@ impl Grid {
     }
 }
 
+/// Binary digits by which a start is coarser.
+const START_COARSE_BITS: u32 = 10;
+
 /// A model on its grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canonical {
@@ -118,6 +121,16 @@ impl Canonical {
             }
         }
         Ok(Self { layout, grid, ticks })
+    }
+
+    /// Version 0 of a run that starts from `values`, on a grid that is coarser than the one it moves on: 2^-10 of each tensor's range, which
+    /// random and trained weights bear alike, and which costs half as much to fetch. The same for the coordinator and for a device that
+    /// has the same values.
+    ///
+    /// # Errors
+    /// As [`Canonical::from_values`].
+    pub fn start(layout: Arc<Layout>, values: &[f32]) -> Result<Self, GridError> {
+        Ok(Self::from_values(layout, values)?.coarsened(START_COARSE_BITS))
     }
 
     /// A model from stored parts.

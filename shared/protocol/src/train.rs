@@ -24,6 +24,24 @@ pub struct DataSummary {
     pub held_out: u32,
 }
 
+/// A model that a device has built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// All tensors, all scopes.
+    pub layout: Arc<Layout>,
+    /// What the run starts from, if the device can tell.
+    pub start: Option<StartValues>,
+}
+
+/// Weights of a run before anything is learned, each vector in its scope's part of the layout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartValues {
+    /// Values of scope `Shared`.
+    pub shared: Vec<f32>,
+    /// Values of scope `Statistic`.
+    pub statistics: Vec<f32>,
+}
+
 /// The weights a device works with, each vector in its scope's part of the layout, in layout order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceModel {
@@ -147,6 +165,21 @@ pub trait Trainer: Send {
     /// # Errors
     /// [`TrainError::Model`] when this build does not know the preset.
     fn prepare(&mut self, spec: &ModelSpec) -> Result<Arc<Layout>, TrainError>;
+
+    /// The weights that a run of this seed starts from, unless its coordinator was given others; `prepare` comes first. A device that
+    /// can make them itself need not fetch them. `None`: it cannot.
+    fn start(&self, _seed: u64) -> Option<StartValues> {
+        None
+    }
+
+    /// Both of these: [`Trainer::prepare`], then [`Trainer::start`].
+    ///
+    /// # Errors
+    /// As [`Trainer::prepare`].
+    fn take_up(&mut self, spec: &ModelSpec, seed: u64) -> Result<Prepared, TrainError> {
+        let layout = self.prepare(spec)?;
+        Ok(Prepared { start: self.start(seed), layout })
+    }
 
     /// Trains; `prepare` comes first.
     ///

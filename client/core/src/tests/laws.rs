@@ -74,7 +74,7 @@ impl World {
     fn perform(&mut self, effect: Effect) -> Vec<Event> {
         match effect {
             Effect::Connect => vec![welcome(RUN, true), Event::Connected],
-            Effect::Prepare(_) => vec![Event::Prepared(Ok(super::support::layout()))],
+            Effect::Prepare { .. } => vec![Event::Prepared(Ok(super::support::prepared()))],
             Effect::Fetch { version, .. } => vec![fetched(version.0)],
             Effect::Upload { header, payload } => vec![Event::Uploaded(self.upload(header, &payload))],
             Effect::Train(_) | Effect::Evaluate(_) | Effect::Send(_) => Vec::new(),
@@ -179,7 +179,7 @@ proptest! {
                     Event::Instruction(ToClient::Finished { version, model_digest: digest(number) })
                 }
                 // Answers come only where one is owed.
-                12 if owed[0] > 0 => Event::Prepared(Ok(super::support::layout())),
+                12 if owed[0] > 0 => Event::Prepared(Ok(super::support::prepared())),
                 13 if owed[1] > 0 => fetched(number),
                 14 if owed[2] > 0 => trained(vec![number as f32; 5], vec![1.0, 2.0]),
                 15 if owed[3] > 0 => evaluated(),
@@ -203,7 +203,7 @@ proptest! {
             let ticked = matches!(event, Event::Tick);
             for effect in driver.deliver(event) {
                 match effect {
-                    Effect::Prepare(_) => owed[0] += 1,
+                    Effect::Prepare { .. } => owed[0] += 1,
                     Effect::Fetch { .. } => owed[1] += 1,
                     Effect::Train(_) => owed[2] += 1,
                     Effect::Evaluate(_) => owed[3] += 1,
@@ -243,7 +243,7 @@ fn tell(codec: &str, method: &str, rounds: u32, personal: &[f32; 2]) -> Vec<Vec<
     let mut out = Vec::new();
     let mut client = Client::new(super::support::config(), Stored::new(), &mut out);
     let mut events =
-        vec![Event::Connected, welcome(RUN, true), Event::Prepared(Ok(super::support::layout()))];
+        vec![Event::Connected, welcome(RUN, true), Event::Prepared(Ok(super::support::prepared()))];
     for round in 1..=rounds {
         let mut plan = plan(round, 0);
         plan.uplink.codec = codec.into();
@@ -278,7 +278,7 @@ fn told(effect: &Effect) -> Option<Vec<Vec<u8>>> {
         }
         Effect::Fetch { .. } => None,
         // These stay on the device.
-        Effect::Connect | Effect::Prepare(_) | Effect::Train(_) | Effect::Evaluate(_) => None,
+        Effect::Connect | Effect::Prepare { .. } | Effect::Train(_) | Effect::Evaluate(_) => None,
         Effect::Persist { .. } | Effect::Notice(_) | Effect::Halt { .. } => None,
     }
 }

@@ -12,7 +12,7 @@ use protocol::plan::Norm;
 use protocol::time::Timestamp;
 use protocol::train::TrainError;
 
-use super::support::{Driver, digest, evaluated, evaluation, fetched, layout, plan, trained, welcome};
+use super::support::{Driver, digest, evaluated, evaluation, fetched, plan, prepared, trained, welcome};
 use crate::effect::Effect;
 use crate::event::{Event, FetchError};
 use crate::state::{DEVICE, Device, OUTGOING, Outgoing};
@@ -81,7 +81,7 @@ fn command(driver: &mut Driver, line: &str) -> Vec<Effect> {
             let retry = text("retry").is_some();
             Event::Instruction(ToClient::Refused { reason: "no cats here".into(), retry })
         }
-        "prepared" => Event::Prepared(Ok(layout())),
+        "prepared" => Event::Prepared(Ok(prepared())),
         "unprepared" => Event::Prepared(Err(TrainError::Model("preset \"toy\" is not known".into()))),
         "train" => {
             let mut plan = plan(round.0, version);
@@ -145,7 +145,7 @@ fn picture(driver: &Driver, effect: &Effect) -> String {
     match effect {
         Effect::Connect => "connect".into(),
         Effect::Send(message) => format!("say {}", message_picture(message)),
-        Effect::Prepare(spec) => format!("prepare {} {:?}", spec.preset, spec.classes),
+        Effect::Prepare { spec, .. } => format!("prepare {} {:?}", spec.preset, spec.classes),
         Effect::Fetch { version, .. } => format!("fetch version {version}"),
         Effect::Train(job) => {
             let (personal, statistics) = (&job.model.personal, &job.model.statistics);

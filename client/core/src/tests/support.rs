@@ -12,7 +12,7 @@ use protocol::plan::{
     ClassLoss, EvaluationPlan, Freeze, ModelSpec, Norm, Optimiser, RoundPlan, TrainPlan, UplinkPlan,
 };
 use protocol::time::Timestamp;
-use protocol::train::{DataSummary, DeviceModel, EvaluateOutcome, TrainOutcome};
+use protocol::train::{DataSummary, DeviceModel, EvaluateOutcome, Prepared, TrainOutcome};
 
 use crate::effect::Effect;
 use crate::event::{Event, FetchedModel};
@@ -32,6 +32,11 @@ pub(crate) fn layout() -> Arc<Layout> {
         spec("personal.head.class", 2, Scope::Personal),
     ];
     Arc::new(Layout::new(specs).unwrap())
+}
+
+/// A model whose start only the coordinator knows.
+pub(crate) fn prepared() -> Prepared {
+    Prepared { layout: layout(), start: None }
 }
 
 pub(crate) fn shared_layout() -> Layout {

@@ -22,9 +22,6 @@ use crate::published::Published;
 
 /// Longest pause after abandoned rounds; the first is a second, each further one twice as long.
 const PAUSE_SECONDS_MAX: u64 = 64;
-/// Weights start on a grid that is coarser by so many binary digits than the one they move on: 2^-10 of each tensor's range, which random
-/// and trained weights bear alike, and which costs half as much to fetch.
-const START_COARSE_BITS: u32 = 10;
 
 #[derive(Debug)]
 pub(crate) enum Waiting {
@@ -176,8 +173,7 @@ pub(crate) fn first_version(config: &RunConfig, initial: InitialModel) -> Result
     if let Some(value) = statistics.iter().find(|value| !value.is_finite()) {
         return Err(format!("a statistic is {value}"));
     }
-    let model = Canonical::from_values(shared_layout, &shared).map_err(|error| error.to_string())?;
-    let model = model.coarsened(START_COARSE_BITS);
+    let model = Canonical::start(shared_layout, &shared).map_err(|error| error.to_string())?;
     let statistics = codes::rounded(&pairs, &statistics);
     let optimiser = config.server_optimiser().start(model.ticks().len());
     let (version, digest, residual) = (Version(0), model.digest(), Vec::new());
