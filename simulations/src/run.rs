@@ -129,3 +129,6 @@ fn tell(round: &RoundReport, json: bool) {
 pub fn say(line: &str) {
     drop(writeln!(std::io::stdout().lock(), "{line}"));
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,12 @@ use coordinator::store::folder::FolderStore;
 use coordinator::store::{Enrolled, Entries, Entry, Store, StoreError};
 use coordinator_core::RoundReport;
 use fovea_tests::{Gate, Site, Tap, device, settings};
-use params::Digest;
+use params::{Digest, Layout};
 use protocol::id::{ClientId, Round, Version};
+use protocol::plan::ModelSpec;
+use protocol::train::{
+    DataSummary, EvaluateJob, EvaluateOutcome, TrainError, TrainJob, TrainOutcome, Trainer,
+};
 use tokio::sync::oneshot;
 
 const CLIENTS: u32 = 3;
@@ -237,4 +241,68 @@ async fn a_client_killed_at_any_moment_takes_part_in_every_round() {
         moments += 1;
     }
     assert!(moments > 10, "there are only {moments} moments");
+}
+
+/// A device that cannot make the start of a run itself.
+struct Newcomer(Box<dyn Trainer>);
+
+impl Trainer for Newcomer {
+    fn summary(&self) -> DataSummary {
+        self.0.summary()
+    }
+
+    fn prepare(&mut self, spec: &ModelSpec) -> Result<Arc<Layout>, TrainError> {
+        self.0.prepare(spec)
+    }
+
+    fn train(&mut self, job: TrainJob) -> Result<TrainOutcome, TrainError> {
+        self.0.train(job)
+    }
+
+    fn evaluate(&mut self, job: EvaluateJob) -> Result<EvaluateOutcome, TrainError> {
+        self.0.evaluate(job)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_started_again_fetches_what_leads_on_from_the_version_it_had() {
+    let site = Site::insecure(settings(2, 4), Tap::default()).await;
+    for index in 0..2 {
+        site.join(&name(index)).await;
+    }
+    let coordinator = site.coordinator();
+    let fetched: Arc<Mutex<Vec<(Version, u64)>>> = Arc::default();
+    let note = |fetched: &Arc<Mutex<Vec<_>>>, happening: &Happening| {
+        if let Happening::Fetched { version, bytes } = *happening {
+            fetched.lock().unwrap().push((version, bytes));
+        }
+    };
+    let (death, died, gate) = Death::after(0);
+    let told = {
+        let (fetched, death) = (fetched.clone(), Mutex::new(death));
+        move |happening: &Happening| {
+            note(&fetched, happening);
+            if matches!(happening, Happening::Training { round: Round(3) }) {
+                death.lock().unwrap().step();
+            }
+        }
+    };
+    let victim = site.client(&name(0), Box::new(Newcomer(device(0))), told);
+    let other = site.client(&name(1), device(1), |_| ());
+    died.await.unwrap();
+    victim.kill(|| gate.open()).await;
+    let before = std::mem::take(&mut *fetched.lock().unwrap());
+    let (first, whole) = before[0];
+    assert_eq!(first, Version(0), "whole, as it had nothing");
+    let watch = fetched.clone();
+    let again =
+        site.client(&name(0), Box::new(Newcomer(device(0))), move |happening| note(&watch, happening));
+    assert!(coordinator.end().await.unwrap().complete);
+    for client in [again, other] {
+        assert!(client.end().await.unwrap().complete);
+    }
+    // It went on with round 3 from the version that it had, and no later one came whole either.
+    let after = fetched.lock().unwrap();
+    let less = |&(version, bytes): &(Version, u64)| version >= Version(3) && bytes < whole;
+    assert!(!after.is_empty() && after.iter().all(less), "{after:?}, the first one has {whole} bytes");
 }

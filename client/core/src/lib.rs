@@ -20,6 +20,8 @@
 pub mod download;
 pub mod effect;
 pub mod event;
+mod link;
+mod pace;
 pub mod personalise;
 mod phase;
 pub mod retry;
@@ -127,7 +129,10 @@ impl Client {
                 self.welcome(now, run, seed, model, out)
             }
             Event::Instruction(ToClient::Refused { reason, retry }) => self.refused(now, reason, retry, out),
-            Event::Instruction(ToClient::Train(plan)) => self.task(now, Task::Train(Box::new(plan)), out),
+            Event::Instruction(ToClient::Train(plan)) => {
+                let due = now + plan.time_limit;
+                self.task(now, Task::Train { plan: Box::new(plan), due }, out);
+            }
             Event::Instruction(ToClient::Evaluate(plan)) => {
                 self.task(now, Task::Evaluate(Box::new(plan)), out)
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codec::delta::Content;
 use codec::residual::{Lineage, Residual};
 use codec::statistics::{StatisticsLayout, StatisticsLayoutError, codes};
 use params::{Canonical, Digest, Layout, Scope};
@@ -13,10 +14,15 @@ use protocol::time::Timestamp;
 use protocol::train::{Prepared, StartValues};
 
 use crate::Config;
+use crate::download::Shape;
 use crate::effect::Effect;
 use crate::event::{Event, FetchedModel};
+use crate::link::Uplink;
+use crate::pace::Pace;
 use crate::retry::Backoff;
-use crate::state::{DEVICE, Device, Membership, OUTGOING, Origin, Outgoing, RECEIPT, StateError, Stored};
+use crate::state::{
+    DEVICE, Device, HeldVersion, Membership, OUTGOING, Origin, Outgoing, RECEIPT, StateError, Stored, VERSION,
+};
 use crate::update::lineage;
 
 mod evaluating;
@@ -49,9 +55,13 @@ pub(crate) struct Member {
     phase: Phase,
     queue: Queue,
     outgoing: Outgoing,
+    pace: Pace,
+    uplink: Uplink,
     device: Device,
     /// The version fetched last.
-    held: Option<Arc<Held>>,
+    held: Option<Arc<HeldVersion>>,
+    /// The one that would be found after a restart: its number and its name.
+    stored: Option<(Version, Content)>,
     /// Said while the session was down; only the last one still matters.
     unsaid: Option<ToCoordinator>,
 }
@@ -68,15 +78,23 @@ enum Phase {
 /// What a client can be told to do.
 #[derive(Clone, Debug)]
 pub(crate) enum Task {
-    Train(Box<RoundPlan>),
+    /// Train, and upload until `due`.
+    Train {
+        plan: Box<RoundPlan>,
+        due: Timestamp,
+    },
     Evaluate(Box<EvaluationPlan>),
-    Finish { version: Version, model_digest: Digest, give_up: Timestamp },
+    Finish {
+        version: Version,
+        model_digest: Digest,
+        give_up: Timestamp,
+    },
 }
 
 impl Task {
     fn version(&self) -> (Version, Digest) {
         match self {
-            Self::Train(plan) => (plan.version, plan.model_digest),
+            Self::Train { plan, .. } => (plan.version, plan.model_digest),
             Self::Evaluate(plan) => (plan.version, plan.model_digest),
             &Self::Finish { version, model_digest, .. } => (version, model_digest),
         }
@@ -84,7 +102,7 @@ impl Task {
 
     /// Whether to train in this round.
     fn is_of(&self, round: Round) -> bool {
-        matches!(self, Self::Train(plan) if plan.round == round)
+        matches!(self, Self::Train { plan, .. } if plan.round == round)
     }
 }
 
@@ -129,25 +147,21 @@ impl Model {
         })
     }
 
+    fn shape(&self) -> Shape {
+        Shape { shared: Arc::new(self.shared.clone()), statistics: self.statistics.clone() }
+    }
+
     /// Version 0, if the run starts from these values. Where it does not, or where arithmetic rounds otherwise, the coordinator does not
     /// know it by its name and sends the whole version.
-    fn start(&self, StartValues { shared, statistics }: StartValues) -> Option<Held> {
+    fn start(&self, StartValues { shared, statistics }: StartValues) -> Option<HeldVersion> {
         if statistics.len() != self.statistics.len() {
             return None;
         }
         let model = Canonical::start(Arc::new(self.shared.clone()), &shared).ok()?;
         let statistics = codes::rounded(&self.statistics, &statistics);
         let digest = model.digest();
-        Some(Held { version: Version(0), digest, model: Arc::new(FetchedModel { model, statistics }) })
+        Some(HeldVersion { version: Version(0), digest, model: Arc::new(FetchedModel { model, statistics }) })
     }
-}
-
-/// A version as fetched.
-#[derive(Debug)]
-struct Held {
-    version: Version,
-    digest: Digest,
-    model: Arc<FetchedModel>,
 }
 
 /// An answer the driver owes.
@@ -228,14 +242,24 @@ impl Member {
             report(error);
             None
         });
-        let outgoing = outgoing.unwrap_or_else(|| Outgoing::Settled(Residual::new(lineage)));
+        let (outgoing, pace) =
+            outgoing.unwrap_or_else(|| (Outgoing::Settled(Residual::new(lineage)), Pace::default()));
         let phase = match outgoing {
             Outgoing::Settled(_) => Phase::Idle,
-            Outgoing::Unanswered { .. } => Phase::Uploading(Uploading::new()),
+            Outgoing::Unanswered { .. } => Phase::Uploading(Uploading::resumed()),
         };
         let device = device.unwrap_or_default();
-        let held = start.and_then(|start| model.start(start)).map(Arc::new);
-        Ok(Self { membership, model, phase, queue, outgoing, device, held, unsaid: None })
+        let origin = origin(&membership, &model);
+        let held = stored.get(VERSION).map(|bytes| HeldVersion::decode(bytes, origin, &model.shape()));
+        let held = held.transpose().unwrap_or_else(|error| {
+            report(error);
+            None
+        });
+        let stored = held.as_ref().map(|held| (held.version, held.content()));
+        let held = held.or_else(|| model.start(start?)).map(Arc::new);
+        let uplink = Uplink::default();
+        let unsaid = None;
+        Ok(Self { membership, model, phase, queue, outgoing, pace, uplink, device, held, stored, unsaid })
     }
 
     pub(crate) fn membership(&self) -> &Membership {
@@ -345,6 +369,18 @@ impl Member {
     /// What this device's residual belongs to.
     fn lineage(&self) -> Lineage {
         lineage(self.membership.run, &self.model.shared)
+    }
+
+    /// Stores the version that is held, unless it is or less than `behind` versions are missing: what leads on from it is far less than a
+    /// whole one. Nobody waits for that, so it is done when there is nothing else to do.
+    fn store_version(&mut self, behind: u32, turn: &mut Turn<'_>) {
+        let (Phase::Idle, Some(held)) = (&self.phase, &self.held) else { return };
+        let (now, before) = ((held.version, held.content()), self.stored);
+        if before.is_none_or(|before| before != now && now.0.0 >= before.0.0.saturating_add(behind)) {
+            let origin = origin(&self.membership, &self.model);
+            turn.persist(VERSION, held.encode(origin, &self.model.statistics));
+            self.stored = Some(now);
+        }
     }
 
     fn persist_device(&self, turn: &mut Turn<'_>) {

@@ -4,8 +4,12 @@
 //! says so and goes on as if it had none. State of another run or layout is dropped.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use codec::delta::{Content, content};
 use codec::residual::{Lineage, Pending, Residual};
+use codec::snapshot::{decode_snapshot, encode_snapshot};
+use codec::statistics::StatisticsLayout;
 use params::{Digest, Layout};
 use protocol::id::{RunId, Version};
 use protocol::message::UpdateHeader;
@@ -14,9 +18,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::download::{FetchedModel, Shape};
+pub use crate::pace::Pace;
+
 /// Which run the device takes part in: [`Membership`].
 pub const MEMBERSHIP: &str = "membership";
-/// The residual, and the update that waits for its receipt, if any: [`Outgoing`]. One state, so that a power cut cannot
+/// The residual, how often the device takes part, and the update that waits for its receipt, if any: [`Outgoing`]. One state, so that a power cut cannot
 /// separate the two.
 pub const OUTGOING: &str = "outgoing";
 /// Names the last update that was accepted: [`encode_receipt`]. Small, so that committing a residual does not write it again.
@@ -25,8 +32,10 @@ pub const RECEIPT: &str = "receipt";
 pub const DEVICE: &str = "device";
 /// The final version of the run: [`FinalModel`].
 pub const MODEL: &str = "model";
+/// The version it holds, from which it fetches what leads on: [`HeldVersion`].
+pub const VERSION: &str = "version";
 /// All names; a driver loads these at the start.
-pub const NAMES: [&str; 5] = [MEMBERSHIP, OUTGOING, RECEIPT, DEVICE, MODEL];
+pub const NAMES: [&str; 6] = [MEMBERSHIP, OUTGOING, RECEIPT, DEVICE, MODEL, VERSION];
 
 /// State by name, as persisted.
 pub type Stored = BTreeMap<&'static str, Vec<u8>>;
@@ -102,7 +111,7 @@ pub struct Device {
     pub statistics: Vec<f32>,
 }
 
-/// What a [`Device`] belongs to: the run, and the layout of all scopes.
+/// What a [`Device`] and a [`HeldVersion`] belong to: the run, and the layout of all scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The run.
@@ -126,6 +135,57 @@ impl Device {
         let personal = to_values(DEVICE, personal)?;
         let statistics = to_values(DEVICE, statistics)?;
         Ok((from_json(DEVICE, origin)?, Self { personal, statistics }))
+    }
+}
+
+/// A version in the middle of a run, bit for bit as it was published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldVersion {
+    /// The version.
+    pub version: Version,
+    /// Digest of its shared weights.
+    pub digest: Digest,
+    /// Its weights and statistics.
+    pub model: Arc<FetchedModel>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AboutHeld {
+    origin: Origin,
+    version: Version,
+    digest: Digest,
+}
+
+impl HeldVersion {
+    /// Its name, by which the coordinator knows what leads on from it.
+    pub fn content(&self) -> Content {
+        content(&self.digest, &self.model.statistics)
+    }
+
+    /// The bytes to store: a snapshot, as it would be fetched.
+    pub fn encode(&self, origin: Origin, statistics: &StatisticsLayout) -> Vec<u8> {
+        let about = AboutHeld { origin, version: self.version, digest: self.digest };
+        let snapshot = encode_snapshot(statistics, &self.model.model, &self.model.statistics);
+        seal(VERSION, &[&to_json(&about), &snapshot])
+    }
+
+    /// Reads what [`Self::encode`] gave, for a model of this `shape`.
+    ///
+    /// # Errors
+    /// Damaged bytes, another run or model, weights that do not have the version's digest.
+    pub fn decode(bytes: &[u8], origin: Origin, shape: &Shape) -> Result<Self, StateError> {
+        let [about, snapshot] = open(VERSION, bytes)?;
+        let about: AboutHeld = from_json(VERSION, about)?;
+        if about.origin != origin {
+            return Err(StateError::Foreign { name: VERSION });
+        }
+        let decoded = decode_snapshot(&shape.shared, &shape.statistics, snapshot);
+        let (model, statistics) = decoded.map_err(|error| StateError::content(VERSION, error))?;
+        if model.digest() != about.digest {
+            return Err(StateError::content(VERSION, "its weights have another digest"));
+        }
+        let AboutHeld { version, digest, .. } = about;
+        Ok(Self { version, digest, model: Arc::new(FetchedModel { model, statistics }) })
     }
 }
 
@@ -186,11 +246,12 @@ pub enum Outgoing {
 
 impl Outgoing {
     /// The bytes to store.
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self, pace: &Pace) -> Vec<u8> {
+        let pace = to_json(pace);
         match self {
-            Self::Settled(residual) => seal(OUTGOING, &[&residual.encode(), &[], &[]]),
+            Self::Settled(residual) => seal(OUTGOING, &[&residual.encode(), &pace, &[], &[]]),
             Self::Unanswered { header, pending } => {
-                seal(OUTGOING, &[&pending.after().encode(), &to_json(header), pending.payload()])
+                seal(OUTGOING, &[&pending.after().encode(), &pace, &to_json(header), pending.payload()])
             }
         }
     }
@@ -205,24 +266,25 @@ impl Outgoing {
         receipt: Option<&[u8]>,
         lineage: Lineage,
         shared: &Layout,
-    ) -> Result<Self, StateError> {
-        let [residual, header, payload] = open(OUTGOING, bytes)?;
+    ) -> Result<(Self, Pace), StateError> {
+        let [residual, pace, header, payload] = open(OUTGOING, bytes)?;
         let residual =
             Residual::decode(residual, lineage, shared.len()).map_err(|error| match error.rule {
                 codec::Rule::Foreign { .. } => StateError::Foreign { name: OUTGOING },
                 _ => StateError::content(OUTGOING, error),
             })?;
+        let pace = from_json(OUTGOING, pace)?;
         if header.is_empty() {
-            return Ok(Self::Settled(residual));
+            return Ok((Self::Settled(residual), pace));
         }
         let header: UpdateHeader = from_json(OUTGOING, header)?;
         // A damaged receipt only means that the update is sent again, and gets the same receipt.
         if receipt == Some(&encode_receipt(&header)) {
-            return Ok(Self::Settled(residual));
+            return Ok((Self::Settled(residual), pace));
         }
         let pending = Pending::resume(residual, shared, payload.to_vec());
         let pending = pending.map_err(|error| StateError::content(OUTGOING, error))?;
-        Ok(Self::Unanswered { header, pending })
+        Ok((Self::Unanswered { header, pending }, pace))
     }
 }
 

@@ -2,5 +2,6 @@
 
 mod laws;
 mod script;
+mod slow;
 mod start;
 mod support;

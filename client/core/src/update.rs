@@ -10,6 +10,10 @@ use protocol::message::UpdateHeader;
 use protocol::plan::{RoundPlan, UplinkPlan};
 use protocol::train::TrainOutcome;
 
+/// Largest norm of what is held back of a tensor, relative to what training has just changed in it: whatever went wrong before, what is
+/// old does not drown what is new.
+const GUARD: f32 = 2.0;
+
 /// The codec a plan asks for, in any round.
 pub(crate) fn codec_of(plan: &UplinkPlan) -> Result<Box<dyn Codec>, SettingsError> {
     codec_with(plan, 0)
@@ -26,21 +30,56 @@ pub(crate) fn lineage(run: RunId, shared: &Layout) -> Lineage {
     Lineage { run: run.0, layout: shared.digest() }
 }
 
-/// Encodes what training changed in the shared values, `base` being the published ones, together with what `residual`
-/// holds back.
+/// What a device has learned in a round, and what it held back before.
+pub(crate) struct Learned<'a> {
+    /// The shared tensors.
+    pub(crate) shared: &'a Layout,
+    /// Their published values, from which training started.
+    pub(crate) base: &'a [f32],
+    /// What training made of them.
+    pub(crate) outcome: &'a TrainOutcome,
+    /// What is held back.
+    pub(crate) residual: &'a Residual,
+    /// The share of it that remains for its age, 0 to 1.
+    pub(crate) kept: f32,
+}
+
+/// Encodes what training changed in the shared values together with what was held back, as the plan says; but in at most `fits` bytes,
+/// if the codec can: then what the plan would have sent comes third.
 pub(crate) fn prepare(
     plan: &RoundPlan,
     run: RunId,
-    shared: &Layout,
-    base: &[f32],
-    residual: &Residual,
-    outcome: &TrainOutcome,
-) -> Result<(UpdateHeader, Pending), UpdateError> {
-    let trained = &outcome.model.shared;
-    let delta: Vec<f32> = trained.iter().zip(base).map(|(trained, base)| trained - base).collect();
-    let feedback = Feedback { decay: plan.uplink.residual_decay.clamp(0.0, 1.0), guard: None };
-    let codec = codec_with(&plan.uplink, codec::round_mask(run.0, plan.round.0))?;
-    let pending = residual.prepare(&*codec, shared, delta, feedback)?;
+    learned: &Learned<'_>,
+    fits: Option<u32>,
+) -> Result<(UpdateHeader, Pending, Option<usize>), UpdateError> {
+    let &Learned { shared, base, outcome, residual, kept } = learned;
+    let decay = plan.uplink.residual_decay.clamp(0.0, 1.0);
+    let feedback = match decay < 1.0 || kept == 0.0 {
+        true => Feedback { decay: decay * kept, guard: Some(GUARD) },
+        // A plan without decay asks for all that was ever held back.
+        false => Feedback { decay, guard: None },
+    };
+    let mask = codec::round_mask(run.0, plan.round.0);
+    let encode = |codec: &dyn Codec| {
+        let trained = &outcome.model.shared;
+        let delta = trained.iter().zip(base).map(|(trained, base)| trained - base).collect();
+        residual.prepare(codec, shared, delta, feedback)
+    };
+    let codec = codec_with(&plan.uplink, mask)?;
+    let mut pending = encode(&*codec)?;
+    let planned = pending.payload().len();
+    let mut shortened = None;
+    if let Some(fits) = fits.filter(|&fits| planned > fits as usize)
+        // All devices of a round share its mask: with fewer values, this one would send other ones.
+        && codec::mask_of(pending.payload()).is_none()
+    {
+        let short =
+            encode(&*codec_with(&UplinkPlan { budget_bytes: Some(fits), ..plan.uplink.clone() }, mask)?)?;
+        // Within what the coordinator admits by the plan.
+        if short.payload().len() < planned && short.entries().len() <= codec.entries_max(shared) {
+            (pending, shortened) = (short, Some(planned));
+        }
+    }
     let header = UpdateHeader {
         run,
         round: plan.round,
@@ -53,7 +92,7 @@ pub(crate) fn prepare(
         length: pending.payload().len() as u32,
         payload_digest: Digest::of(&[pending.payload()]),
     };
-    Ok((header, pending))
+    Ok((header, pending, shortened))
 }
 
 /// Why there is nothing to send.

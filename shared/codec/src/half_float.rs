@@ -58,9 +58,23 @@ pub(crate) fn put_halves(values: &[f32], bytes: &mut Vec<u8>) {
     let exponent = exponent_for(values);
     bytes.extend_from_slice(&(exponent as i16).to_le_bytes());
     let down = f64::from(-exponent).exp2();
+    bytes.extend(values.iter().flat_map(|&value| half_of(value, down).to_le_bytes()));
+}
+
+/// Makes of each value what is read of it after [`put_halves`].
+pub(crate) fn round_to_halves(values: &mut [f32]) {
+    let exponent = exponent_for(values);
+    let (down, up) = (f64::from(-exponent).exp2(), f64::from(exponent).exp2());
+    values.iter_mut().for_each(|value| *value = value_of(half_of(*value, down), up));
+}
+
+fn half_of(value: f32, down: f64) -> f16 {
     // What is not exact in f32 any more is far too small for f16.
-    let half = |&value: &f32| f16::from_f32((f64::from(value) * down) as f32).to_le_bytes();
-    bytes.extend(values.iter().flat_map(half));
+    f16::from_f32((f64::from(value) * down) as f32)
+}
+
+fn value_of(half: f16, up: f64) -> f32 {
+    (f64::from(half.to_f32()) * up) as f32
 }
 
 /// Reads what [`put_halves`] appended for as many values; the power of two, which may be another one than it would choose.
@@ -124,6 +138,6 @@ fn decode_halves(head: &[u8], halves: &[u8], values: &mut [f32]) -> Result<(), D
 fn halves_to_values(head: &[u8], halves: &[u8], values: &mut [f32]) {
     let up = f64::from(exponent_of(head)).exp2();
     for (value, half) in values.iter_mut().zip(halves.as_chunks::<2>().0) {
-        *value = (f64::from(f16::from_le_bytes(*half).to_f32()) * up) as f32;
+        *value = value_of(f16::from_le_bytes(*half), up);
     }
 }

@@ -14,7 +14,7 @@ use params::{Digest, Layout, Tensor};
 
 use crate::error::{DecodeError, EncodeError, Rule};
 use crate::frame::{open, put_varint, seal};
-use crate::half_float::{exponent_for, put_halves, read_halves};
+use crate::half_float::{exponent_for, put_halves, read_halves, round_to_halves};
 use crate::{Codec, Encoded, Held, check_length, decode_update};
 
 /// First byte of a stored residual.
@@ -102,8 +102,16 @@ impl Residual {
         Ok(Pending { after: Self { lineage: self.lineage, values }, encoded })
     }
 
-    /// The bytes to store: values as f16 relative to a power of two for each block, which loses at most 2^-11 of a value, or 2^-39 of the
-    /// largest one of its block. (bf16 would need no power of two, and lose eight times as much.)
+    /// Rounds the values to what [`Self::encode`] stores, so that a restart changes nothing: by at most 2^-11 of a value, or 2^-39 of the
+    /// largest one of its block.
+    #[must_use]
+    pub fn rounded(mut self) -> Self {
+        self.values.chunks_mut(BLOCK).for_each(round_to_halves);
+        self
+    }
+
+    /// The bytes to store: values as f16 relative to a power of two for each block. (bf16 would need no power of two, and lose eight
+    /// times as much.)
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(2 * self.values.len() + self.values.len() / (BLOCK / 2) + 64);
         bytes.push(KIND);
@@ -196,6 +204,12 @@ impl Pending {
     /// The residual as it will be once the update is accepted.
     pub fn after(&self) -> &Residual {
         &self.after
+    }
+
+    /// Rounds the residual as [`Residual::rounded`] does.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        Self { after: self.after.rounded(), ..self }
     }
 
     /// The coordinator has accepted the update.

@@ -10,14 +10,15 @@ use protocol::plan::{EvaluationPlan, Norm};
 use protocol::randomness::Purpose;
 use protocol::train::{DeviceModel, EvaluateJob, EvaluateOutcome, TrainError};
 
-use super::{Held, Member, Phase, Turn, UNREADABLE};
+use super::{Member, Phase, Turn, UNREADABLE};
 use crate::effect::Effect;
+use crate::state::HeldVersion;
 
 /// A version that is being scored.
 #[derive(Debug)]
 pub(super) struct Evaluating {
     plan: EvaluationPlan,
-    held: Arc<Held>,
+    held: Arc<HeldVersion>,
 }
 
 impl Member {
@@ -25,7 +26,7 @@ impl Member {
         matches!(&self.phase, Phase::Evaluating(evaluating) if evaluating.held.version == version)
     }
 
-    pub(super) fn evaluate(&mut self, plan: EvaluationPlan, held: Arc<Held>, turn: &mut Turn<'_>) {
+    pub(super) fn evaluate(&mut self, plan: EvaluationPlan, held: Arc<HeldVersion>, turn: &mut Turn<'_>) {
         let shared = held.model.model.values();
         let model = DeviceModel {
             statistics: held.model.statistics.clone(),
@@ -59,9 +60,16 @@ impl Member {
             Ok(outcome) => self.answer(&plan, &held, outcome, turn),
         }
         self.proceed(turn);
+        self.store_version(0, turn);
     }
 
-    fn answer(&mut self, plan: &EvaluationPlan, held: &Held, outcome: EvaluateOutcome, turn: &mut Turn<'_>) {
+    fn answer(
+        &mut self,
+        plan: &EvaluationPlan,
+        held: &HeldVersion,
+        outcome: EvaluateOutcome,
+        turn: &mut Turn<'_>,
+    ) {
         let EvaluateOutcome { mut evaluation, statistics, statistics_images } = outcome;
         evaluation.statistics = Vec::new();
         evaluation.statistics_images = 0;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use protocol::id::Version;
 use protocol::time::Timestamp;
 
-use super::{Held, Member, Phase, Task, Turn};
+use super::{Member, Phase, Task, Turn};
 use crate::effect::Effect;
 use crate::event::{FetchError, FetchedModel};
 use crate::retry::Attempt;
+use crate::state::HeldVersion;
 
 /// A task that waits for its version.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Fetching {
         let again = self.attempt.deadline().map(|at| (at, "fetch again"));
         let give_up = match self.task {
             Task::Finish { give_up, .. } => Some((give_up, "give up on the final version")),
-            Task::Train(_) | Task::Evaluate(_) => None,
+            Task::Train { .. } | Task::Evaluate(_) => None,
         };
         again.into_iter().chain(give_up).min()
     }
@@ -68,7 +69,7 @@ impl Member {
         });
         match model {
             Ok(model) => {
-                let held = Arc::new(Held { version, digest, model: Arc::new(model) });
+                let held = Arc::new(HeldVersion { version, digest, model: Arc::new(model) });
                 self.held = Some(Arc::clone(&held));
                 if let Phase::Fetching(Fetching { task, .. }) =
                     std::mem::replace(&mut self.phase, Phase::Idle)

@@ -6,9 +6,9 @@ use protocol::id::Round;
 use protocol::plan::{EvaluationPlan, RoundPlan};
 
 use super::fetching::Fetching;
-use super::{Held, Member, Phase, Task, Turn};
+use super::{Member, Phase, Task, Turn};
 use crate::personalise;
-use crate::state::{About, FinalModel, MODEL};
+use crate::state::{About, FinalModel, HeldVersion, MODEL};
 use crate::update::codec_of;
 
 impl Member {
@@ -23,7 +23,7 @@ impl Member {
     /// The coordinator wants something done.
     pub(crate) fn task(&mut self, task: Task, turn: &mut Turn<'_>) {
         let known = match &task {
-            Task::Train(plan) => !self.accepts(plan, turn) || self.is_at(plan, turn),
+            Task::Train { plan, .. } => !self.accepts(plan, turn) || self.is_at(plan, turn),
             Task::Evaluate(plan) => !self.knows(plan, turn) || self.is_evaluating(plan.version),
             Task::Finish { .. } => false,
         };
@@ -115,9 +115,9 @@ impl Member {
     }
 
     /// Starts a task whose version is held.
-    pub(super) fn start(&mut self, task: Task, held: Arc<Held>, turn: &mut Turn<'_>) {
+    pub(super) fn start(&mut self, task: Task, held: Arc<HeldVersion>, turn: &mut Turn<'_>) {
         match task {
-            Task::Train(plan) => self.train(*plan, held, turn),
+            Task::Train { plan, due } => self.train(*plan, due, held, turn),
             Task::Evaluate(plan) => self.evaluate(*plan, held, turn),
             Task::Finish { version, model_digest, .. } => {
                 if let Some(spec) = self.membership.spec.clone() {

@@ -1,26 +1,30 @@
 //! Local training of a round, and what becomes of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::id::Round;
 use protocol::plan::{Norm, RoundPlan};
 use protocol::randomness::{Purpose, stream};
+use protocol::time::Timestamp;
 use protocol::train::{DeviceModel, TrainError, TrainJob, TrainOutcome};
 use rand::Rng as _;
 
 use super::uploading::Uploading;
-use super::{Held, Member, Phase, Turn, UNREADABLE};
+use super::{Member, Phase, Turn, UNREADABLE};
 use crate::effect::Effect;
 use crate::personalise;
-use crate::state::{OUTGOING, Outgoing};
-use crate::update;
+use crate::state::{HeldVersion, OUTGOING, Outgoing};
+use crate::update::{self, Learned};
 
 /// A plan that is being followed.
 #[derive(Debug)]
 pub(super) struct Training {
     pub(super) plan: RoundPlan,
+    /// Until when the update is to arrive.
+    due: Timestamp,
     /// The version it starts from.
-    base: Arc<Held>,
+    base: Arc<HeldVersion>,
     /// The round closed, or another plan came: nothing will be sent. What was learned for the shared model is dropped, and
     /// the residual stays as it was, for a stale delta on top of later ones would count the same lesson twice; the
     /// device's own values are kept.
@@ -28,7 +32,13 @@ pub(super) struct Training {
 }
 
 impl Member {
-    pub(super) fn train(&mut self, plan: RoundPlan, base: Arc<Held>, turn: &mut Turn<'_>) {
+    pub(super) fn train(
+        &mut self,
+        plan: RoundPlan,
+        due: Timestamp,
+        base: Arc<HeldVersion>,
+        turn: &mut Turn<'_>,
+    ) {
         let shared = base.model.model.values();
         let model = DeviceModel {
             statistics: self.statistics(plan.train.norm, &base),
@@ -38,7 +48,7 @@ impl Member {
         let seed = self.seed(plan.round, Purpose::Training, turn);
         let job = TrainJob { round: plan.round, seed, plan: plan.train.clone(), model };
         turn.out.push(Effect::Train(Box::new(job)));
-        self.phase = Phase::Training(Training { plan, base, abandoned: false });
+        self.phase = Phase::Training(Training { plan, due, base, abandoned: false });
     }
 
     pub(crate) fn trained(&mut self, outcome: Result<TrainOutcome, TrainError>, turn: &mut Turn<'_>) {
@@ -49,7 +59,7 @@ impl Member {
                 return;
             }
         };
-        let Training { plan, base, abandoned } = training;
+        let Training { plan, due, base, abandoned } = training;
         if let Err(error @ TrainError::Data(_)) = &outcome {
             // The details name files: they are for the owner alone.
             turn.notice(format!("round {}: {error}", plan.round));
@@ -67,7 +77,7 @@ impl Member {
                         plan.round
                     ));
                 } else {
-                    self.prepare(&plan, &base, &outcome, turn);
+                    self.prepare(&plan, due.since(turn.now), &base, &outcome, turn);
                 }
             }
         }
@@ -105,22 +115,42 @@ impl Member {
     }
 
     /// Makes the update durable before it is uploaded: after a restart the same bytes are sent again.
-    fn prepare(&mut self, plan: &RoundPlan, base: &Held, outcome: &TrainOutcome, turn: &mut Turn<'_>) {
+    fn prepare(
+        &mut self,
+        plan: &RoundPlan,
+        left: Duration,
+        base: &HeldVersion,
+        outcome: &TrainOutcome,
+        turn: &mut Turn<'_>,
+    ) {
         // Training only begins once the update before it is settled.
         let Outgoing::Settled(residual) = &self.outgoing else { return };
         let run = self.membership.run;
-        match update::prepare(plan, run, &self.model.shared, &base.model.model.values(), residual, outcome) {
+        let learned = Learned {
+            shared: &self.model.shared,
+            base: &base.model.model.values(),
+            outcome,
+            residual,
+            kept: self.pace.takes_part(plan.version),
+        };
+        match update::prepare(plan, run, &learned, self.uplink.fits(left)) {
             Err(error) => self.decline(plan.round, &error.to_string(), turn),
-            Ok((header, pending)) => {
-                self.outgoing = Outgoing::Unanswered { header, pending };
-                turn.persist(OUTGOING, self.outgoing.encode());
+            Ok((header, pending, shortened)) => {
+                if let Some(planned) = shortened {
+                    let (round, length) = (plan.round, header.length);
+                    turn.notice(format!(
+                        "round {round}: the link is slow, so {length} bytes are sent instead of {planned}; the rest is kept"
+                    ));
+                }
+                self.outgoing = Outgoing::Unanswered { header, pending: pending.rounded() };
+                turn.persist(OUTGOING, self.outgoing.encode(&self.pace));
                 self.phase = Phase::Uploading(Uploading::new());
             }
         }
     }
 
     /// Statistics to work with: the device's own if it has any and they are not frozen.
-    fn statistics(&self, norm: Norm, base: &Held) -> Vec<f32> {
+    fn statistics(&self, norm: Norm, base: &HeldVersion) -> Vec<f32> {
         match norm {
             Norm::Local if !self.device.statistics.is_empty() => self.device.statistics.clone(),
             Norm::Local | Norm::Frozen => base.model.statistics.clone(),

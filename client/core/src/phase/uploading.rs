@@ -1,8 +1,11 @@
 //! The update is on its way until there is a receipt: the same bytes, as often as it takes.
 
+use std::time::Duration;
+
 use codec::residual::Residual;
-use protocol::message::Receipt;
+use protocol::message::{Receipt, Refusal};
 use protocol::plan::RoundPlan;
+use protocol::time::Timestamp;
 
 use super::{Member, Phase, Turn};
 use crate::effect::Effect;
@@ -13,11 +16,20 @@ use crate::state::{OUTGOING, Outgoing, RECEIPT, encode_receipt};
 #[derive(Debug)]
 pub(super) struct Uploading {
     pub(super) attempt: Attempt,
+    /// When the last attempt began.
+    began: Timestamp,
+    /// How long those before it took; `None` when some were made before a restart.
+    spent: Option<Duration>,
 }
 
 impl Uploading {
     pub(super) fn new() -> Self {
-        Self { attempt: Attempt::new() }
+        Self { attempt: Attempt::new(), began: Timestamp::START, spent: Some(Duration::ZERO) }
+    }
+
+    /// One of an earlier start.
+    pub(super) fn resumed() -> Self {
+        Self { spent: None, ..Self::new() }
     }
 }
 
@@ -36,6 +48,7 @@ impl Member {
         let Phase::Uploading(uploading) = &mut self.phase else { return };
         let Outgoing::Unanswered { header, pending } = &self.outgoing else { return };
         if uploading.attempt.start(turn.now, turn.joined) {
+            uploading.began = turn.now;
             let (header, payload) = (header.clone(), pending.payload().to_vec());
             turn.out.push(Effect::Upload { header, payload });
         }
@@ -43,6 +56,9 @@ impl Member {
 
     pub(crate) fn uploaded(&mut self, receipt: Result<Receipt, String>, turn: &mut Turn<'_>) {
         let Phase::Uploading(uploading) = &mut self.phase else { return };
+        if let Some(spent) = &mut uploading.spent {
+            *spent += turn.now.since(uploading.began);
+        }
         let receipt = match receipt {
             Ok(receipt) => receipt,
             Err(reason) => {
@@ -51,17 +67,27 @@ impl Member {
                 return;
             }
         };
+        let took = uploading.spent;
         self.phase = Phase::Idle;
-        self.settle(&receipt, turn);
+        self.settle(&receipt, took, turn);
         self.proceed(turn);
+        // Those that evaluate the next version store that one instead.
+        self.store_version(2, turn);
     }
 
     /// Accepted: what was sent is gone for good. Refused for whatever reason: it is held back again.
-    fn settle(&mut self, receipt: &Receipt, turn: &mut Turn<'_>) {
+    fn settle(&mut self, receipt: &Receipt, took: Option<Duration>, turn: &mut Turn<'_>) {
         let nothing = Outgoing::Settled(Residual::new(self.lineage()));
         let Outgoing::Unanswered { header, pending } = std::mem::replace(&mut self.outgoing, nothing) else {
             return;
         };
+        match (receipt, took) {
+            (Receipt::Accepted { .. }, Some(took)) => self.uplink.arrived(header.length, took),
+            (Receipt::Refused(Refusal::Late { .. }), Some(took)) => {
+                self.uplink.came_late(header.length, took)
+            }
+            _ => {}
+        }
         match receipt {
             Receipt::Accepted { round } => {
                 self.outgoing = Outgoing::Settled(pending.commit());
@@ -69,8 +95,8 @@ impl Member {
                 turn.notice(format!("round {round}: update of {} bytes accepted", header.length));
             }
             Receipt::Refused(refusal) => {
-                self.outgoing = Outgoing::Settled(pending.restore());
-                turn.persist(OUTGOING, self.outgoing.encode());
+                self.outgoing = Outgoing::Settled(pending.restore().rounded());
+                turn.persist(OUTGOING, self.outgoing.encode(&self.pace));
                 turn.notice(format!(
                     "round {}: update refused, {refusal}; what it held is kept",
                     header.round

@@ -176,7 +176,7 @@ proptest! {
                 9 => Event::Instruction(ToClient::Evaluate(EvaluationPlan { share: Share::new(number as u8, 3), ..evaluation(number, number) })),
                 10 => Event::Instruction(ToClient::Closed { round }),
                 11 if number == 3 => {
-                    Event::Instruction(ToClient::Finished { version, model_digest: digest(number) })
+                    Event::Instruction(ToClient::Finished { version, model_digest: digest() })
                 }
                 // Answers come only where one is owed.
                 12 if owed[0] > 0 => Event::Prepared(Ok(super::support::prepared())),

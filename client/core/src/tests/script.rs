@@ -87,6 +87,7 @@ fn command(driver: &mut Driver, line: &str) -> Vec<Effect> {
             let mut plan = plan(round.0, version);
             plan.personalise = text("personalise").unwrap_or("head").into();
             plan.uplink.codec = text("codec").unwrap_or("sparse").into();
+            plan.time_limit = Duration::from_secs(number("limit", 60).into());
             Event::Instruction(ToClient::Train(plan))
         }
         "evaluate" => {
@@ -99,7 +100,7 @@ fn command(driver: &mut Driver, line: &str) -> Vec<Effect> {
         }
         "closed" => Event::Instruction(ToClient::Closed { round }),
         "finished" => {
-            let (version, model_digest) = (Version(version), digest(version));
+            let (version, model_digest) = (Version(version), digest());
             Event::Instruction(ToClient::Finished { version, model_digest })
         }
         "fetched" => fetched(version),
@@ -146,7 +147,8 @@ fn picture(driver: &Driver, effect: &Effect) -> String {
         Effect::Connect => "connect".into(),
         Effect::Send(message) => format!("say {}", message_picture(message)),
         Effect::Prepare { spec, .. } => format!("prepare {} {:?}", spec.preset, spec.classes),
-        Effect::Fetch { version, .. } => format!("fetch version {version}"),
+        Effect::Fetch { version, held: Some(_), .. } => format!("fetch version {version} from what is held"),
+        Effect::Fetch { version, held: None, .. } => format!("fetch version {version}"),
         Effect::Train(job) => {
             let (personal, statistics) = (&job.model.personal, &job.model.statistics);
             format!("train in round {}, personal {personal:?}, statistics {statistics:?}", job.round)

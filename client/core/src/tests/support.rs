@@ -48,8 +48,13 @@ pub(crate) fn config() -> Config {
     Config::new(ClientId::new("ada").unwrap(), data, 1)
 }
 
-pub(crate) fn digest(version: u32) -> Digest {
-    Digest::of(&[&version.to_le_bytes()])
+/// Of every version of the tests.
+pub(crate) fn digest() -> Digest {
+    zeros().digest()
+}
+
+fn zeros() -> Canonical {
+    Canonical::from_values(Arc::new(shared_layout()), &[0.0; 5]).unwrap()
 }
 
 pub(crate) fn welcome(run: RunId, known: bool) -> Event {
@@ -61,7 +66,7 @@ pub(crate) fn plan(round: u32, version: u32) -> RoundPlan {
     RoundPlan {
         round: Round(round),
         version: Version(version),
-        model_digest: digest(version),
+        model_digest: digest(),
         time_limit: Duration::from_secs(60),
         train: TrainPlan {
             local_epochs: 1,
@@ -100,7 +105,7 @@ pub(crate) fn evaluation(round: u32, version: u32) -> EvaluationPlan {
     EvaluationPlan {
         round: Round(round),
         version: Version(version),
-        model_digest: digest(version),
+        model_digest: digest(),
         share: Share::ALL,
         norm: Norm::Local,
         personalise: "head".into(),
@@ -109,9 +114,7 @@ pub(crate) fn evaluation(round: u32, version: u32) -> EvaluationPlan {
 
 /// Every version of the tests: zeros and standard statistics.
 pub(crate) fn fetched(version: u32) -> Event {
-    let shared = Arc::new(layout().of_scope(Scope::Shared));
-    let model = Canonical::from_values(shared, &[0.0; 5]).unwrap();
-    let model = FetchedModel { model, statistics: vec![0.0, 1.0] };
+    let model = FetchedModel { model: zeros(), statistics: vec![0.0, 1.0] };
     Event::Fetched { version: Version(version), model: Ok(model) }
 }
 
@@ -176,6 +179,6 @@ impl Driver {
         let shared = shared_layout();
         let lineage = Lineage { run: RUN.0, layout: shared.digest() };
         let receipt = self.stored.get(RECEIPT).map(Vec::as_slice);
-        self.stored.get(OUTGOING).map(|bytes| Outgoing::decode(bytes, receipt, lineage, &shared).unwrap())
+        self.stored.get(OUTGOING).map(|bytes| Outgoing::decode(bytes, receipt, lineage, &shared).unwrap().0)
     }
 }

@@ -163,6 +163,9 @@ fn stored_values_are_nearly_what_they_were() {
         let stored = Residual { lineage: lineage(), values: values.clone() }.encode();
         assert!(stored.len() < 2 * 3000 + 64, "{} bytes", stored.len());
         let read = Residual::decode(&stored, lineage(), 3000).unwrap();
+        let rounded = Residual { lineage: lineage(), values: values.clone() }.rounded();
+        assert_eq!(bits(rounded.values()), bits(read.values()), "what is rounded is what is read");
+        assert_eq!(bits(rounded.clone().rounded().values()), bits(read.values()));
         for (value, read) in values.iter().zip(read.values()) {
             assert!(
                 (value - read).abs() <= value.abs() / 2048.0 + scale * 0.5_f32.powi(39),
