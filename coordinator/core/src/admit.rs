@@ -124,7 +124,7 @@ pub fn admit(
         Ok(_) if mask.is_some_and(|mask| mask != codec::round_mask(header.run.0, header.round.0)) => {
             malformed("the update is made with the mask of another round".into())
         }
-        Ok(update) => Ok(Admitted { update, payload }),
+        Ok(update) => Ok(Admitted::new(&open.layout, update, payload)),
         Err(error) => malformed(error.to_string()),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use codec::account::Account;
 use codec::tiles::UpdateError;
 use protocol::id::{ClientId, Version};
 use protocol::message::UpdateHeader;
@@ -27,11 +28,55 @@ pub(crate) struct Totals {
     weight: u64,
     /// Sum of weight x loss in thousandths: integers, so that reports do not depend on the order of arrival.
     loss_milli: u64,
+    /// Of those that are not carried and leave values out.
+    pub(crate) accounts: Accounts,
+}
+
+/// Sizes of updates against their limits, summed up; bits in thousandths.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Accounts {
+    pub(crate) entries: u64,
+    bits: u64,
+    /// Of choosing places among all, and among those of each tensor.
+    mask: u64,
+    tensor_mask: u64,
+    /// Entropy of the values.
+    values: u64,
+}
+
+impl Accounts {
+    fn add(&mut self, account: &Account) {
+        let entries = account.entries as f64;
+        let milli = |bits: f64| (1000.0 * bits).round() as u64;
+        self.entries += account.entries as u64;
+        self.bits += 8000 * account.bytes as u64;
+        self.mask += milli(entries * account.mask_bits_per_entry());
+        self.tensor_mask += milli(account.tensor_mask_bits);
+        self.values += milli(entries * account.value_entropy);
+    }
+
+    /// Bits of the messages per value sent.
+    pub(crate) fn bits_per_entry(&self) -> Option<f64> {
+        (self.entries > 0).then(|| self.bits as f64 / self.entries as f64 / 1000.0)
+    }
+
+    /// Bits of the messages over those of a uniform mask and of the entropy of the values.
+    pub(crate) fn over_entropy(&self) -> Option<f64> {
+        let limit = self.mask + self.values;
+        (limit > 0).then(|| self.bits as f64 / limit as f64)
+    }
+
+    /// The same with a mask whose density in each tensor is known.
+    pub(crate) fn over_tensor_entropy(&self) -> Option<f64> {
+        let limit = self.tensor_mask + self.values;
+        (limit > 0).then(|| self.bits as f64 / limit as f64)
+    }
 }
 
 impl Totals {
-    pub(crate) fn add(&mut self, header: &UpdateHeader, weight: u32) {
+    pub(crate) fn add(&mut self, header: &UpdateHeader, account: Option<&Account>, weight: u32) {
         self.count += 1;
+        account.into_iter().for_each(|account| self.accounts.add(account));
         self.payload_bytes += u64::from(header.length);
         self.weight += u64::from(weight);
         self.loss_milli += u64::from(weight) * u64::from(header.loss_milli);
@@ -76,7 +121,7 @@ impl Contributions {
         let weight = header.examples.min(config.settings().weight_cap);
         self.combination.add(client, update, weight, config.threads())?;
         self.clients.insert(client.clone());
-        self.totals.add(header, weight);
+        self.totals.add(header, update.account.as_ref(), weight);
         Ok(())
     }
 
@@ -84,6 +129,7 @@ impl Contributions {
     pub(crate) fn carry(&mut self) {
         self.totals.carried = self.totals.count;
         self.totals.payload_bytes = 0;
+        self.totals.accounts = Accounts::default();
     }
 
     /// Whose updates they are.
@@ -132,5 +178,41 @@ impl Contributions {
     /// Counts over them.
     pub(crate) fn totals(&self) -> &Totals {
         &self.totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use params::{Layout, Scope, TensorSpec};
+
+    use super::*;
+
+    #[test]
+    fn sizes_are_held_against_their_limits_over_all_updates() {
+        let spec = |name: &str, len| TensorSpec { name: name.into(), shape: vec![len], scope: Scope::Shared };
+        let layout = Layout::new(vec![spec("a", 100), spec("b", 900)]).unwrap();
+        let entries = |count: u32, step: u32| -> Vec<(u32, f32)> {
+            (0..count).map(|number| (number * step, if number % 2 == 0 { 1.0 } else { -1.0 })).collect()
+        };
+        let updates = [(entries(10, 30), 20), (entries(40, 10), 90)];
+        let accounts = updates.map(|(entries, bytes)| Account::of(&layout, &entries, bytes));
+        let mut sums = Accounts::default();
+        assert_eq!(
+            (sums.bits_per_entry(), sums.over_entropy(), sums.over_tensor_entropy()),
+            (None, None, None)
+        );
+        accounts.iter().for_each(|account| sums.add(account));
+        assert_eq!((sums.entries, sums.bits_per_entry()), (50, Some(8.0 * 110.0 / 50.0)));
+        let [one, other] = accounts;
+        let limit = |mask: fn(&Account) -> f64| {
+            let bits = |account: &Account| account.entries as f64 * (mask(account) + account.value_entropy);
+            bits(&one) + bits(&other)
+        };
+        for (found, mask) in [
+            (sums.over_entropy(), Account::mask_bits_per_entry as fn(&Account) -> f64),
+            (sums.over_tensor_entropy(), Account::tensor_mask_bits_per_entry),
+        ] {
+            assert!((found.unwrap() - 8.0 * 110.0 / limit(mask)).abs() < 1e-4);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codec::account::Account;
 use codec::payload::Payload;
 use codec::tiles::Checked;
 use params::Layout;
@@ -92,4 +93,17 @@ pub struct Admitted {
     pub update: Checked,
     /// The bytes as received, for the journal.
     pub payload: Payload,
+    /// Its size against its limits, if it leaves values out.
+    pub account: Option<Account>,
+}
+
+impl Admitted {
+    /// A `payload` that holds this `update` to the shared tensors of `layout`.
+    pub fn new(layout: &Layout, update: Checked, payload: Payload) -> Self {
+        let account = match &update {
+            Checked::Entries(entries) => Some(Account::of(layout, entries, payload.len())),
+            Checked::InPlace => None,
+        };
+        Self { update, payload, account }
+    }
 }

@@ -247,7 +247,7 @@ impl Replay {
                 |problem: String| RecoverError::Update { round, client: client.clone(), problem };
             let checked = codec::tiles::check(&bounds.layout, &bounds.scales, bounds.entries_max, &payload);
             let update = checked.map_err(|error| unreadable(error.to_string()))?;
-            let update = Admitted { update, payload };
+            let update = Admitted::new(&bounds.layout, update, payload);
             let added = contributions.add(&self.cx.config, &client, &header, &update);
             added.map_err(|error| unreadable(error.to_string()))?;
         }

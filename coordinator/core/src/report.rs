@@ -64,6 +64,19 @@ pub struct RoundReport {
     pub fetches: u32,
     /// What these updates would be as dense f32: 4 bytes x shared values x (`contributors` - `carried`).
     pub dense_bytes: u64,
+    /// Values that these updates send, where they leave some out.
+    #[serde(default)]
+    pub entries: u64,
+    /// Bits of these updates for each of them, everything included.
+    #[serde(default)]
+    pub bits_per_entry: Option<f64>,
+    /// The same over what it takes at least: log2 C(n, k) / k for which values are sent, if each choice is as likely, and the entropy of
+    /// what they are. Codecs that send no places may be below 1.
+    #[serde(default)]
+    pub over_entropy: Option<f64>,
+    /// The same where it is known how many of each tensor are sent.
+    #[serde(default)]
+    pub over_tensor_entropy: Option<f64>,
     /// Bytes received on the wire since the last report, everything included. The core leaves `None`; a driver that
     /// measures fills it in when it performs `Effect::Report`.
     pub wire_uplink_bytes: Option<u64>,
@@ -111,6 +124,10 @@ impl RoundReport {
             downlink_bytes: 0,
             fetches: 0,
             dense_bytes: 4 * after.model.ticks().len() as u64 * u64::from(totals.count - totals.carried),
+            entries: totals.accounts.entries,
+            bits_per_entry: totals.accounts.bits_per_entry(),
+            over_entropy: totals.accounts.over_entropy(),
+            over_tensor_entropy: totals.accounts.over_tensor_entropy(),
             wire_uplink_bytes: None,
             wire_downlink_bytes: None,
             seconds: 0.0,

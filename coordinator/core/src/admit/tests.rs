@@ -44,7 +44,7 @@ fn refused(result: Result<Admitted, String>, expected: &str) {
 fn an_honest_update_is_decoded() {
     let admitted = changed(|_| {}).unwrap();
     let (_, payload) = update(RunId(1), 3, 2, &[0.5; VALUES]);
-    assert_eq!(admitted, Admitted { update: Checked::InPlace, payload: payload.into() });
+    assert_eq!(admitted, Admitted { update: Checked::InPlace, payload: payload.into(), account: None });
 }
 
 #[test]

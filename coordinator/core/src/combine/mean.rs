@@ -46,7 +46,7 @@ impl Combination for Sum {
     fn add(
         &mut self,
         _client: &ClientId,
-        Admitted { update, payload }: &Admitted,
+        Admitted { update, payload, .. }: &Admitted,
         weight: u32,
         threads: usize,
     ) -> Result<(), UpdateError> {

@@ -59,7 +59,7 @@ fn combined<'a>(
     let model = model();
     let mut combination = rule.open(model.layout().clone(), model.grid());
     for (index, (entries, weight)) in updates {
-        let update = Admitted { update: Checked::Entries(entries.clone()), payload: Payload::default() };
+        let update = Admitted::new(model.layout(), Checked::Entries(entries.clone()), Payload::default());
         combination.add(&client(format!("c{index}")), &update, *weight, 1).unwrap();
     }
     let whole = combination.combined(0..VALUES);
