@@ -10,10 +10,6 @@ use protocol::message::UpdateHeader;
 use protocol::plan::{RoundPlan, UplinkPlan};
 use protocol::train::TrainOutcome;
 
-/// Largest norm of what is held back of a tensor, relative to what training has just changed in it: whatever went wrong before, what is
-/// old does not drown what is new.
-const GUARD: f32 = 2.0;
-
 /// The codec a plan asks for, in any round.
 pub(crate) fn codec_of(plan: &UplinkPlan) -> Result<Box<dyn Codec>, SettingsError> {
     codec_with(plan, 0)
@@ -53,12 +49,8 @@ pub(crate) fn prepare(
     fits: Option<u32>,
 ) -> Result<(UpdateHeader, Pending, Option<usize>), UpdateError> {
     let &Learned { shared, base, outcome, residual, kept } = learned;
-    let decay = plan.uplink.residual_decay.clamp(0.0, 1.0);
-    let feedback = match decay < 1.0 || kept == 0.0 {
-        true => Feedback { decay: decay * kept, guard: Some(GUARD) },
-        // A plan without decay asks for all that was ever held back.
-        false => Feedback { decay, guard: None },
-    };
+    let decay = plan.uplink.residual_decay.clamp(0.0, 1.0) * kept;
+    let feedback = Feedback { decay, guard: plan.uplink.residual_guard };
     let mask = codec::round_mask(run.0, plan.round.0);
     let encode = |codec: &dyn Codec| {
         let trained = &outcome.model.shared;

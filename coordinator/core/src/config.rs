@@ -288,6 +288,7 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
     range("uplink.last_density", uplink.last_density, 0.0, 1.0)?;
     range("uplink.residual_decay", uplink.residual_decay, 0.0, 1.0)?;
     range("uplink.decay_rounds", uplink.decay_rounds, 0, ROUNDS_MAX)?;
+    range("uplink.residual_guard", uplink.residual_guard.unwrap_or_default(), 0.0, 1e6)?;
     let DownlinkSettings { density, floor, warm_up_density, warm_up_rounds, last_density, statistics_step } =
         settings.downlink;
     range("downlink.warm_up_density", warm_up_density, 0.0, 1.0)?;

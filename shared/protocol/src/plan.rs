@@ -163,6 +163,9 @@ pub struct UplinkPlan {
     pub floor: f32,
     /// What remains of the unsent residual at each participation, 0..1.
     pub residual_decay: f32,
+    /// Largest norm of what is held back of a tensor, relative to that of what training has just changed in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub residual_guard: Option<f32>,
     /// Bits per value, sign included.
     pub value_bits: u8,
     /// Most bytes of an update, from which the codec chooses what is sent instead of from `density`.
@@ -179,6 +182,7 @@ impl Default for UplinkPlan {
             density: 0.016,
             floor: 0.01,
             residual_decay: 0.9,
+            residual_guard: None,
             value_bits: 2,
             budget_bytes: None,
         }

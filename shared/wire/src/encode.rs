@@ -156,6 +156,7 @@ fn uplink_plan(plan: &UplinkPlan) -> proto::UplinkPlan {
         density: plan.density,
         floor: plan.floor,
         residual_decay: plan.residual_decay,
+        residual_guard: plan.residual_guard,
         value_bits: u32::from(plan.value_bits),
         budget_bytes: plan.budget_bytes,
     }

@@ -94,6 +94,7 @@ pub(crate) fn plan(round: u32, version: u32) -> RoundPlan {
             density: 0.4,
             floor: 0.0,
             residual_decay: 1.0,
+            residual_guard: None,
             value_bits: 3,
             budget_bytes: None,
         },

@@ -28,6 +28,10 @@ pub struct UplinkSettings {
     pub residual_decay: f32,
     /// Versions over which that falls from 1 to `residual_decay`, in equal steps: what is held back is not stale yet.
     pub decay_rounds: u32,
+    /// Largest norm of what is held back of a tensor, relative to that of what training has just changed in it. None unless given: towards the
+    /// end of a run, when little is learned, what is held back may well be several times as much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub residual_guard: Option<f32>,
     /// Bits per value, sign included.
     pub value_bits: u8,
     /// Most bytes of an update, from which the codec chooses what is sent instead of from the densities.
@@ -39,7 +43,7 @@ impl Default for UplinkSettings {
     /// 1.6 % of the values in 2 bits each, 1 % from every tensor at least, residual decayed by 0.9, from the first version to
     /// the last: with `light` training about 1/270 of dense f32.
     fn default() -> Self {
-        let UplinkPlan { codec, density, floor, residual_decay, value_bits, budget_bytes } =
+        let UplinkPlan { codec, density, floor, residual_decay, residual_guard, value_bits, budget_bytes } =
             UplinkPlan::default();
         Self {
             codec,
@@ -50,6 +54,7 @@ impl Default for UplinkSettings {
             last_density: 0.0,
             residual_decay,
             decay_rounds: 0,
+            residual_guard,
             value_bits,
             budget_bytes,
         }
@@ -69,6 +74,7 @@ impl UplinkSettings {
             density: density.max(last_density),
             floor: self.floor,
             residual_decay: self.decay(version),
+            residual_guard: self.residual_guard,
             value_bits: self.value_bits,
             budget_bytes: self.budget_bytes,
         }

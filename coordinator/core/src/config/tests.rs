@@ -47,6 +47,7 @@ fn settings_out_of_range_are_refused_in_one_line() {
         ("uplink = { warm_up_rounds = 1000001 }", "uplink.warm_up_rounds is 1000001"),
         ("uplink = { last_density = nan }", "uplink.last_density is NaN"),
         ("uplink = { decay_rounds = 1000001 }", "uplink.decay_rounds is 1000001"),
+        ("uplink = { residual_guard = -1.0 }", "uplink.residual_guard is -1, but must be from 0 to"),
         ("downlink = { warm_up_density = -0.1 }", "downlink.warm_up_density is -0.1"),
         ("downlink = { warm_up_rounds = 1000001 }", "downlink.warm_up_rounds is 1000001"),
         ("uplink = { residual_decay = 1.5 }", "uplink.residual_decay is 1.5"),

@@ -245,7 +245,7 @@ fn a_residual_has_to_decay_where_devices_are_asked_rarely() {
     };
     let (kept, decayed) = (end(PLAIN), end(Feedback { decay: 0.9, guard: None }));
     assert!(kept > 3.0 * decayed, "{kept} without decay, {decayed} with");
-    // The guard that devices set is for what goes wrong, and costs nothing where nothing does.
+    // A guard is for what goes wrong, and costs nothing where nothing does.
     let guarded = end(Feedback { decay: 0.9, guard: Some(2.0) });
     assert!(guarded < 1.1 * decayed, "{guarded} with the guard, {decayed} without");
 }

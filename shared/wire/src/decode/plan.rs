@@ -40,6 +40,10 @@ pub(super) fn uplink(message: proto::UplinkPlan) -> Result<UplinkPlan, DecodeErr
         density: share("uplink.density", message.density)?,
         floor: share("uplink.floor", message.floor)?,
         residual_decay: share("uplink.residual_decay", message.residual_decay)?,
+        residual_guard: message
+            .residual_guard
+            .map(|guard| field::within("uplink.residual_guard", guard, 0.0, f32::MAX))
+            .transpose()?,
         value_bits: field::within("uplink.value_bits", message.value_bits, 1, 32)? as u8,
         budget_bytes: message.budget_bytes,
     })

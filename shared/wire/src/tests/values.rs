@@ -113,10 +113,19 @@ fn train_plan() -> impl Strategy<Value = TrainPlan> {
 }
 
 fn round_plan() -> impl Strategy<Value = RoundPlan> {
-    let uplink = ("[a-z_]{1,20}", share(), share(), share(), 1_u8..=32, any::<Option<u32>>());
-    let uplink = uplink.prop_map(|(codec, density, floor, residual_decay, value_bits, budget_bytes)| {
-        UplinkPlan { codec, density, floor, residual_decay, value_bits, budget_bytes }
-    });
+    let guard = prop::option::of(0.0_f32..1e6);
+    let uplink = ("[a-z_]{1,20}", share(), share(), share(), guard, 1_u8..=32, any::<Option<u32>>());
+    let uplink = uplink.prop_map(
+        |(codec, density, floor, residual_decay, residual_guard, value_bits, budget_bytes)| UplinkPlan {
+            codec,
+            density,
+            floor,
+            residual_decay,
+            residual_guard,
+            value_bits,
+            budget_bytes,
+        },
+    );
     let fields = (round(), version(), digest(), any::<u64>(), train_plan(), uplink, "[a-z]{1,64}");
     fields.prop_map(|(round, version, model_digest, limit, train, uplink, personalise)| RoundPlan {
         round,
@@ -230,6 +239,7 @@ pub(super) fn longest_plan() -> RoundPlan {
             density: 0.1,
             floor: 0.1,
             residual_decay: 0.1,
+            residual_guard: Some(0.1),
             value_bits: 32,
             budget_bytes: Some(u32::MAX),
         },
