@@ -90,7 +90,12 @@ pub(crate) fn rice_bits_of_all<const B: usize>(values: &[u32]) -> [u32; B] {
         for (escape, &value) in escapes.iter_mut().zip(values) {
             *escape = UNARY_MAX + LENGTH_BITS + (value | 1).ilog2();
         }
+        let largest = values.iter().copied().max().unwrap_or_default();
         for (b, all) in (0..).zip(&mut all) {
+            if largest >> b == 0 {
+                *all += values.len() as u32 * (1 + b);
+                continue;
+            }
             let bits = |(&value, &escape): (&u32, &u32)| {
                 let quotient = value >> b;
                 if quotient < UNARY_MAX { quotient + 1 + b } else { escape }

@@ -229,13 +229,18 @@ struct Runs {
 }
 
 impl Runs {
-    fn between(upper: impl Iterator<Item = bool>) -> Self {
-        let mut lens = vec![0];
-        for upper in upper {
-            match lens.last_mut() {
-                Some(len) if !upper => *len += 1,
-                _ => lens.push(0),
-            }
+    fn between(upper: impl ExactSizeIterator<Item = bool>) -> Self {
+        // Where they are, written whether they are or not: which ones are cannot be foreseen.
+        let mut lens = vec![0; upper.len() + 1];
+        let mut found = 0;
+        for (position, upper) in (0..).zip(upper) {
+            lens[found] = position;
+            found += usize::from(upper);
+        }
+        lens[found] = lens.len() as u32 - 1;
+        lens.truncate(found + 1);
+        for number in (1..=found).rev() {
+            lens[number] -= lens[number - 1] + 1;
         }
         let bits = rice_bits_of_all::<{ RUN_RICE_MAX + 1 }>(&lens);
         let rice = (0..).zip(bits).min_by_key(|&(_, bits)| bits).map_or(0, |best| best.0);

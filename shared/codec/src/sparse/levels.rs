@@ -38,9 +38,9 @@ impl Levels {
             return Self { value_bits, base: 0.0, step: 0.0, round: 0.0 };
         }
         let count = magnitudes.len() as f64;
-        let magnitudes = || magnitudes.iter().copied();
-        let least = magnitudes().fold(f32::INFINITY, f32::min);
-        let mean = magnitudes().map(f64::from).sum::<f64>() / count;
+        let each = || magnitudes.iter().copied();
+        let least = each().fold(f32::INFINITY, f32::min);
+        let mean = each().map(f64::from).sum::<f64>() / count;
         match value_bits {
             1 => Self { value_bits, base: base_of(mean, least).0, step: 0.0, round: 0.0 },
             2 => {
@@ -55,7 +55,7 @@ impl Levels {
                 // At most 2^(bits - 3) times the number of magnitudes: a cast is the floor.
                 let steps = |magnitude: f32| (excess(magnitude) * inverse) as i64 as f64;
                 let remainder = |magnitude: f32| excess(magnitude) - f64::from(step) * steps(magnitude);
-                let remainders = magnitudes().map(remainder).sum::<f64>() / count;
+                let remainders = each().map(remainder).sum::<f64>() / count;
                 let (base, limited) = base_of(f64::from(least) + remainders, least);
                 let round = if limited {
                     0.5
@@ -126,20 +126,30 @@ fn base_of(centroid: f64, least: f32) -> (f32, bool) {
     (f32::from_bits(limit.to_bits() & 0xffff_0000), true)
 }
 
-/// Means of the lower and the upper magnitudes (Lloyd 1982, two levels).
-fn two_means<I: Iterator<Item = f32>>(magnitudes: impl Fn() -> I, mean: f64) -> (f64, f64) {
+/// Means of the lower and the upper magnitudes (Lloyd 1982, two levels). In this form several are compared and added at a time.
+fn two_means(magnitudes: &[f32], mean: f64) -> (f64, f64) {
+    let count = magnitudes.len() as f64;
+    let sum = mean * count;
+    let (rows, rest) = magnitudes.as_chunks::<8>();
     let (mut low, mut high) = (mean, mean);
     let mut split = mean;
     for _ in 0..8 {
-        let (mut sums, mut counts) = ([0.0; 2], [0.0; 2]);
-        for magnitude in magnitudes().map(f64::from) {
-            let side = usize::from(magnitude >= split);
-            sums[side] += magnitude;
-            counts[side] += 1.0;
+        let (mut sums, mut counts) = ([0.0_f64; 8], [0_u32; 8]);
+        for row in rows.iter().map(<[f32; 8]>::as_slice).chain([rest]) {
+            for ((sum, count), &magnitude) in sums.iter_mut().zip(&mut counts).zip(row) {
+                let magnitude = f64::from(magnitude);
+                let is_upper = magnitude >= split;
+                *sum += if is_upper { magnitude } else { 0.0 };
+                *count += u32::from(is_upper);
+            }
         }
-        low = if counts[0] > 0.0 { sums[0] / counts[0] } else { split };
-        high = if counts[1] > 0.0 { sums[1] / counts[1] } else { split };
-        split = f64::midpoint(low, high);
+        let (upper, uppers) = (sums.iter().sum::<f64>(), f64::from(counts.iter().sum::<u32>()));
+        low = if uppers < count { (sum - upper) / (count - uppers) } else { split };
+        high = if uppers > 0.0 { upper / uppers } else { split };
+        let before = std::mem::replace(&mut split, f64::midpoint(low, high));
+        if split == before {
+            break;
+        }
     }
     (low, high)
 }
