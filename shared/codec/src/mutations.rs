@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::residual::{Lineage, Residual};
 use crate::snapshot::{decode_snapshot, encode_snapshot};
 use crate::statistics::{Report, StatisticsLayout, codes, encode_report};
-use crate::{REGISTRY, Settings, build, decode_update, frame};
+use crate::{REGISTRY, Rule, Settings, build, decode_update, frame};
 
 /// Calls `check` with mutations of `messages`, and whether the checksum was left as it was.
 fn mutate(messages: &[Vec<u8>], mut check: impl FnMut(&[u8], bool)) {
@@ -170,4 +170,28 @@ fn residuals() {
         }
         Err(error) => assert!(error.offset <= bytes.len()),
     });
+}
+
+/// What the fuzzer starts from is of the present formats: bodies of messages, for two tensors of six values and as many statistics.
+#[test]
+fn seeds_of_the_fuzzer_are_messages() {
+    let spec = |name: &str| TensorSpec { name: name.into(), shape: vec![6], scope: Scope::Statistic };
+    let statistics = Layout::new(vec![spec("n.mean"), spec("n.var")]).unwrap();
+    let (layout, statistics) = (Arc::new(layout_of(&[6, 6])), StatisticsLayout::new(&statistics).unwrap());
+    let snapshot = frame::seal(include_bytes!("../fuzz/corpus/stored/snapshot").to_vec());
+    assert!(decode_snapshot(&layout, &statistics, &snapshot).is_ok());
+    let lineage = Lineage { run: 1, layout: Digest([0; 32]) };
+    for (body, values) in [
+        (&include_bytes!("../fuzz/corpus/stored/residual")[..], 12),
+        (&include_bytes!("../fuzz/corpus/stored/no_residual")[..], 0),
+    ] {
+        let residual = Residual::decode(&frame::seal(body.to_vec()), lineage, 12);
+        assert_eq!(residual.map(|residual| residual.values().len()), Ok(values));
+    }
+    let report = frame::seal(include_bytes!("../fuzz/corpus/stored/report").to_vec());
+    assert!(Report::decode(&statistics, &report).is_ok());
+    // Found by it: a variance below the least, which was read as another one.
+    let small = frame::seal(include_bytes!("../fuzz/corpus/stored/least_variance").to_vec());
+    let rule = decode_snapshot(&layout, &statistics, &small).unwrap_err().rule;
+    assert!(matches!(rule, Rule::Range { what: "a statistic", max: 4252, .. }), "{rule:?}");
 }

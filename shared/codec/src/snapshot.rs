@@ -13,7 +13,7 @@ use crate::bits::{BitReader, BitWriter};
 use crate::error::{DecodeError, Rule};
 use crate::frame::{Reader, open, put_varint, seal};
 use crate::statistics::StatisticsLayout;
-use crate::statistics::codes::{MEAN_MAX, VARIANCE_MAX, codes, values};
+use crate::statistics::codes::{MEAN_MAX, VARIANCE_LEAST, VARIANCE_MAX, codes, values};
 
 /// First byte: a whole version.
 const KIND: u8 = 0x52;
@@ -116,9 +116,13 @@ fn read_statistics(stream: &mut BitReader<'_>, layout: &StatisticsLayout) -> Res
     for (mean, var) in layout.all() {
         before = before.wrapping_add(unfolded(variances.get(stream)?));
         (codes[var], codes[mean]) = (before, unfolded(means.get(stream)?));
-        for (code, max) in [(codes[var], VARIANCE_MAX), (codes[mean], MEAN_MAX)] {
-            if f64::from(code).abs() > max {
-                let (found, max) = (code.unsigned_abs().into(), max as u64);
+        for (code, least, most) in [
+            (codes[var], VARIANCE_LEAST, VARIANCE_MAX as i32),
+            (codes[mean], -(MEAN_MAX as i32), MEAN_MAX as i32),
+        ] {
+            let bound = if code < 0 { least } else { most };
+            if code.unsigned_abs() > bound.unsigned_abs() {
+                let (found, max) = (code.unsigned_abs().into(), bound.unsigned_abs().into());
                 return Err(stream.error(Rule::Range { what: "a statistic", found, min: 0, max }));
             }
         }

@@ -10,7 +10,7 @@ const PARTS: usize = 256;
 /// Largest code of a variance: 2^64.
 pub(crate) const VARIANCE_MAX: f64 = 64.0 * 128.0;
 /// Least code of a variance, that of [`VARIANCE_MIN`]: values of lower ones would have another code than theirs.
-const VARIANCE_LEAST: i32 = -4252;
+pub(crate) const VARIANCE_LEAST: i32 = -4252;
 /// Largest code of a mean, 2^14 standard deviations: beyond, an f32 would not hold it exactly enough.
 pub(crate) const MEAN_MAX: f64 = (1 << 22) as f64;
 /// Coarsest step of [`approach`]: 2^5 / 256 of a standard deviation.
