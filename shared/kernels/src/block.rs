@@ -18,9 +18,9 @@ use crate::buffer::{Buffer, Fresh};
 use crate::depthwise::{Geometry, check_form, forward::convolve};
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
-use crate::norm::{Moments, Norm, NormGradients, NormMap, apply};
+use crate::norm::{Moments, Norm, NormGradients, NormMap};
 use crate::plan::fused::Fused;
-use crate::rows::forward::{Finish, product};
+use crate::rows::forward::{Finish, Normed, normed, product};
 use crate::rows::pending::Pending;
 use crate::rows::source::Source;
 use crate::squeeze::{self, Excitation, Squeeze};
@@ -147,19 +147,17 @@ struct Sizes {
 impl Sizes {
     fn of(map: Map, x: &[f32], block: &Block<'_>) -> Result<Self, Error> {
         check_form(block.kernel, block.stride)?;
-        map.check("block input", 1)?;
+        let inputs = map.channels("block input", x)?;
         let (hidden, outputs) = (block.depthwise.norm.gamma.len(), block.project.norm.gamma.len());
         let (side, stride) = (block.kernel, block.stride);
-        let sizes = Self { map, side, stride, inputs: x.len() / map.pixels(), hidden, outputs };
+        let sizes = Self { map, side, stride, inputs, hidden, outputs };
         check_dim("depthwise kernel", "channels", hidden)?;
         check_dim("project weight", "outputs", outputs)?;
-        map.check("block input", sizes.inputs)?;
         map.check("hidden map", hidden)?;
         map.check("block output", outputs)?;
         match &block.expand {
             Some(layer) => {
-                check_len("block input", x, sizes.rows() * sizes.inputs)?;
-                check_len("expand weight", layer.weight, hidden * sizes.inputs)?;
+                check_len("expand weight", layer.weight, hidden * inputs)?;
                 layer.norm.check(hidden)?;
             }
             None => check_len("block input", x, sizes.rows() * hidden)?,
@@ -171,8 +169,8 @@ impl Sizes {
         }
         check_len("project weight", block.project.weight, outputs * hidden)?;
         block.project.norm.check(outputs)?;
-        if block.residual && (stride != 1 || sizes.inputs != outputs) {
-            return Err(Error::Residual { stride, inputs: sizes.inputs, outputs });
+        if block.residual && (stride != 1 || inputs != outputs) {
+            return Err(Error::Residual { stride, inputs, outputs });
         }
         Ok(sizes)
     }
@@ -221,11 +219,11 @@ impl Sizes {
         (raw, sums)
     }
 
-    fn project(&self, deep: Source<'_>, weight: &[f32], moments: bool) -> Raw {
+    fn project(&self, deep: Source<'_>, weight: &[f32]) -> Buffer {
         let panels = Panels::transposed(weight, self.hidden, self.outputs);
         let mut raw = Buffer::take(self.out_rows() * self.outputs);
-        let sums = product(deep, self.out_rows(), &panels, Finish::Raw, moments, Output::new(&mut raw));
-        (raw, sums)
+        product(deep, self.out_rows(), &panels, Finish::Raw, false, Output::new(&mut raw));
+        raw
     }
 }
 
@@ -281,23 +279,10 @@ fn run(sizes: Sizes, x: &[f32], block: &Block<'_>, keep: Keep) -> Result<Forward
 
     let Layer { weight, norm } = block.project;
     let deep = deep(&depthwise, &depthwise_map, excitation.as_ref());
-    let residual = block.residual.then_some(x);
-    let mut output = Fresh::new(out_rows * sizes.outputs);
-    let (project, project_map) = if norm.live() || keep != Keep::Nothing {
-        let (raw, sums) = sizes.project(deep, weight, norm.live());
-        let map = norm.map(block.output_activation, sums.as_ref(), out_rows);
-        apply(&raw, &map, residual, output.output());
-        (Some(raw), map)
-    } else {
-        let map = norm.map(block.output_activation, None, out_rows);
-        let (scale, offset, activation) = (Some(&map.scale[..]), &map.offset[..], map.activation);
-        let finish = Finish::Affine { scale, offset, activation, residual };
-        let panels = Panels::transposed(weight, sizes.hidden, sizes.outputs);
-        product(deep, out_rows, &panels, finish, false, output.output());
-        (None, map)
-    };
-    // SAFETY: the pass of either branch wrote every value.
-    let output = unsafe { output.finish() };
+    let panels = Panels::transposed(weight, sizes.hidden, sizes.outputs);
+    let (residual, save) = (block.residual.then_some(x), keep == Keep::All);
+    let Normed { output, map: project_map, raw: project } =
+        normed(deep, out_rows, &panels, (&norm, block.output_activation), residual, save);
     let maps = expand_map.iter().chain([&depthwise_map, &project_map]);
     let moments = maps.filter_map(|map| map.moments.clone()).collect();
     let raws = match (keep, project) {
@@ -328,7 +313,7 @@ impl Saved {
         let before = expand.as_ref().map(|(raw, map)| (raw, *map));
         let (depthwise, _) = sizes.depthwise(x, before, weights.depthwise, false);
         let deep = deep(&depthwise, &self.depthwise, self.excitation.as_ref());
-        let (project, _) = sizes.project(deep, weights.project, false);
+        let project = sizes.project(deep, weights.project);
         Raws { expand: expand.map(|(raw, _)| raw), depthwise, project }
     }
 }

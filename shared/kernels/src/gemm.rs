@@ -206,8 +206,9 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const TRANSPOSED: bool
                     *sum = S::fma(value, *vector, *sum);
                 }
             }
-            a = a.add(if TRANSPOSED { left.stride } else { 1 });
-            b = b.add(right.row);
+            // After the last step these lie past the end, by less than a row.
+            a = a.wrapping_add(if TRANSPOSED { left.stride } else { 1 });
+            b = b.wrapping_add(right.row);
         }
         acc
     }

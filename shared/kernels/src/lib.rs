@@ -13,8 +13,20 @@
 //! instruction set is chosen at run time ([`Isa`]). Denormals count as zero within an op. What only has to look is built once
 //! as an [`InferencePlan`].
 //!
-//! The tests run clean under AddressSanitizer, in all instruction sets of the machine:
-//! `RUSTFLAGS=-Zsanitizer=address cargo +nightly test --release -p kernels --lib --target x86_64-unknown-linux-gnu`.
+//! The tests run clean under AddressSanitizer in all instruction sets of the machine, under miri on the portable path (with
+//! smaller tensors and blocks, see `unless_interpreted`; tree borrows because of what rayon's queues do, and leaks because its pool
+//! does not end), and with NEON, here emulated:
+//!
+//! ```sh
+//! RUSTFLAGS=-Zsanitizer=address cargo +nightly test --release -p kernels --lib --target x86_64-unknown-linux-gnu
+//!
+//! MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-num-cpus=2" FOVEA_SIMD=portable \
+//!     cargo +nightly miri test -p kernels
+//!
+//! CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+//!     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+//!     cargo test --release -p kernels --lib --target aarch64-unknown-linux-gnu
+//! ```
 #![allow(
     unsafe_code,
     reason = "vector intrinsics and disjoint writes from several threads; the only crate that may"
@@ -50,7 +62,13 @@ pub use norm::{EPSILON, Moments, Norm, NormGradients, Statistics};
 pub use plan::{InferencePlan, PlanBuilder};
 pub use simd::{Isa, with_isa};
 
-use error::check_dim;
+use error::{check_dim, check_len};
+
+/// `value`, or `small` under miri, which interprets thousands of times slower: there tensors of a few pixels have to meet all
+/// the cuts, blocks and stripes that large ones meet elsewhere.
+const fn unless_interpreted(value: usize, small: usize) -> usize {
+    if cfg!(miri) { small } else { value }
+}
 
 /// Batch and spatial size of an NHWC tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +90,15 @@ impl Map {
     /// The map after a convolution of `stride`, padded so that stride 1 keeps the size.
     pub fn strided(self, stride: usize) -> Self {
         Self { height: self.height.div_ceil(stride), width: self.width.div_ceil(stride), ..self }
+    }
+
+    /// Channels of `values`, which has a row of them for each pixel.
+    fn channels(self, tensor: &'static str, values: &[f32]) -> Result<usize, Error> {
+        self.check(tensor, 1)?;
+        let channels = values.len() / self.pixels();
+        self.check(tensor, channels)?;
+        check_len(tensor, values, self.pixels() * channels)?;
+        Ok(channels)
     }
 
     /// Checks that no side is zero and that `channels` values per pixel can be addressed with room for padding.

@@ -1,15 +1,14 @@
 //! 1x1 convolution, batch norm, activation.
 
 use crate::activation::Activation;
-use crate::buffer::{Buffer, Fresh};
+use crate::buffer::Buffer;
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
-use crate::norm::{Moments, Norm, NormGradients, NormMap, apply, gradient_sums};
-use crate::rows::backward::{InputGradient, product_gradients};
-use crate::rows::forward::{Finish, product};
+use crate::norm::{Moments, Norm, NormGradients, NormMap, gradient_sums};
+use crate::rows::backward::plain_gradients;
+use crate::rows::forward::{Normed, normed};
 use crate::rows::gradient::GradientSource;
 use crate::rows::source::Source;
-use crate::threads::Output;
 use crate::{Map, Wanted};
 
 /// Parameters of the op.
@@ -61,37 +60,17 @@ pub struct Gradients {
 pub fn forward(map: Map, x: &[f32], op: &Pointwise<'_>, save: bool) -> Result<Forward, Error> {
     let outputs = op.norm.gamma.len();
     check_dim("pointwise weight", "outputs", outputs)?;
-    map.check("pointwise input", 1)?;
-    let (rows, inputs) = (map.pixels(), x.len() / map.pixels());
-    map.check("pointwise input", inputs)?;
+    let inputs = map.channels("pointwise input", x)?;
     map.check("pointwise output", outputs)?;
-    check_len("pointwise input", x, rows * inputs)?;
     check_len("pointwise weight", op.weight, outputs * inputs)?;
     op.norm.check(outputs)?;
 
+    let rows = map.pixels();
     let panels = Panels::transposed(op.weight, inputs, outputs);
-    let mut output = Fresh::new(rows * outputs);
-    if !op.norm.live() && !save {
-        let map = op.norm.map(op.activation, None, rows);
-        let finish = Finish::Affine {
-            scale: Some(&map.scale),
-            offset: &map.offset,
-            activation: op.activation,
-            residual: None,
-        };
-        product(Source::Plain(x), rows, &panels, finish, false, output.output());
-        // SAFETY: the pass wrote every value.
-        let output = unsafe { output.finish() };
-        return Ok(Forward { output, moments: None, saved: None });
-    }
-    let mut raw = Buffer::take(rows * outputs);
-    let sums = product(Source::Plain(x), rows, &panels, Finish::Raw, op.norm.live(), Output::new(&mut raw));
-    let map = op.norm.map(op.activation, sums.as_ref(), rows);
-    apply(&raw, &map, None, output.output());
-    // SAFETY: the pass wrote every value.
-    let output = unsafe { output.finish() };
+    let Normed { output, map, raw } =
+        normed(Source::Plain(x), rows, &panels, (&op.norm, op.activation), None, save);
     let moments = map.moments.clone();
-    let saved = save.then(|| Saved { rows, inputs, raw, map });
+    let saved = raw.filter(|_| save).map(|raw| Saved { rows, inputs, raw, map });
     Ok(Forward { output, moments, saved })
 }
 
@@ -115,22 +94,7 @@ pub fn backward(
     let needs_sums = saved.map.live() || wanted.affine;
     let sums = needs_sums.then(|| gradient_sums(gradient, outputs, Some((&saved.raw, &saved.map))));
     let (pullback, norm) = saved.map.pullback(sums.as_ref(), wanted.affine);
-    if !wanted.input && !wanted.weights {
-        return Ok(Gradients { input: None, weight: None, norm });
-    }
     let source = GradientSource { gradient, pullback: Some(pullback.view(&saved.raw, Some(&saved.map))) };
-    let panels = wanted.input.then(|| Panels::rows(weight, outputs, inputs));
-    let mut input = wanted.input.then(|| Fresh::new(rows * inputs));
-    let input_gradient = match (&panels, &mut input) {
-        (Some(panels), Some(out)) => {
-            Some(InputGradient { panels, out: out.output(), residual: None, gate: None })
-        }
-        _ => None,
-    };
-    let shape = (inputs, outputs);
-    let found =
-        product_gradients(rows, shape, source, Source::Plain(x), wanted.weights, false, input_gradient);
-    // SAFETY: the pass wrote every value.
-    let input = input.map(|fresh| unsafe { fresh.finish() });
-    Ok(Gradients { input, weight: found.weights, norm })
+    let (input, weight) = plain_gradients(rows, source, x, weight, None, wanted);
+    Ok(Gradients { input, weight, norm })
 }

@@ -5,7 +5,7 @@ use crate::buffer::Fresh;
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::gradient_sums;
-use crate::rows::backward::{InputGradient, product_gradients};
+use crate::rows::backward::plain_gradients;
 use crate::rows::forward::{Finish, product};
 use crate::rows::gradient::GradientSource;
 use crate::rows::source::Source;
@@ -25,13 +25,10 @@ pub struct Gradients {
 
 fn sizes(map: Map, x: &[f32], weight: &[f32], outputs: usize) -> Result<(usize, usize), Error> {
     check_dim("predict weight", "outputs", outputs)?;
-    map.check("predict input", 1)?;
-    let (rows, inputs) = (map.pixels(), x.len() / map.pixels());
-    map.check("predict input", inputs)?;
+    let inputs = map.channels("predict input", x)?;
     map.check("predict output", outputs)?;
-    check_len("predict input", x, rows * inputs)?;
     check_len("predict weight", weight, outputs * inputs)?;
-    Ok((rows, inputs))
+    Ok((map.pixels(), inputs))
 }
 
 /// `weight * x + bias` per pixel of `x`, `[batch, height, width, inputs]`: `[batch, height, width, outputs]`.
@@ -67,28 +64,13 @@ pub fn backward(
 ) -> Result<Gradients, Error> {
     map.check("predict output", 1)?;
     let outputs = gradient.len() / map.pixels();
-    let (rows, inputs) = sizes(map, x, weight, outputs)?;
+    let (rows, _) = sizes(map, x, weight, outputs)?;
     check_len("predict output gradient", gradient, rows * outputs)?;
     let bias = wanted.affine.then(|| {
         let sums = gradient_sums(gradient, outputs, None);
         sums.total(0, outputs).into_iter().map(|v| v as f32).collect()
     });
-    if !wanted.input && !wanted.weights {
-        return Ok(Gradients { input: None, weight: None, bias });
-    }
-    let panels = wanted.input.then(|| Panels::rows(weight, outputs, inputs));
-    let mut input = wanted.input.then(|| Fresh::new(rows * inputs));
-    let input_gradient = match (&panels, &mut input) {
-        (Some(panels), Some(out)) => {
-            Some(InputGradient { panels, out: out.output(), residual: None, gate: None })
-        }
-        _ => None,
-    };
     let source = GradientSource { gradient, pullback: None };
-    let shape = (inputs, outputs);
-    let found =
-        product_gradients(rows, shape, source, Source::Plain(x), wanted.weights, false, input_gradient);
-    // SAFETY: the pass wrote every value.
-    let input = input.map(|fresh| unsafe { fresh.finish() });
-    Ok(Gradients { input, weight: found.weights, bias })
+    let (input, weight) = plain_gradients(rows, source, x, weight, None, wanted);
+    Ok(Gradients { input, weight, bias })
 }

@@ -10,9 +10,10 @@ pub(crate) mod pending;
 pub(crate) mod source;
 
 use crate::gemm::TILE_ROWS_MAX;
+use crate::unless_interpreted;
 
 /// Values of scratch a row block may fill: 160 KiB, a small part of any second-level cache in use.
-const BLOCK_VALUES: usize = 40 * 1024;
+const BLOCK_VALUES: usize = unless_interpreted(40 * 1024, 1024);
 
 /// Rows per block for rows of `values`: a multiple of every tile height.
 pub(crate) fn block_rows(values: usize) -> usize {

@@ -2,15 +2,14 @@
 //! gradient.
 
 use crate::activation::Activation;
-use crate::buffer::{Buffer, Fresh};
+use crate::buffer::Buffer;
 use crate::error::{Error, check_dim, check_len};
 use crate::gemm::pack::Panels;
-use crate::norm::{Moments, Norm, NormGradients, NormMap, apply, gradient_sums};
+use crate::norm::{Moments, Norm, NormGradients, NormMap, gradient_sums};
 use crate::rows::backward::product_gradients;
-use crate::rows::forward::{Finish, product};
+use crate::rows::forward::{Normed, normed};
 use crate::rows::gradient::GradientSource;
 use crate::rows::source::{Patches, Source};
-use crate::threads::Output;
 use crate::{Map, Wanted};
 
 /// Parameters of the op.
@@ -60,39 +59,18 @@ pub struct Gradients {
 pub fn forward(map: Map, image: &[f32], op: &Stem<'_>, save: bool) -> Result<Forward, Error> {
     let outputs = op.norm.gamma.len();
     check_dim("stem weight", "outputs", outputs)?;
-    map.check("stem input", 1)?;
-    let inputs = image.len() / map.pixels();
-    map.check("stem input", inputs)?;
+    let inputs = map.channels("stem input", image)?;
     map.check("stem output", outputs)?;
-    check_len("stem input", image, map.pixels() * inputs)?;
     check_len("stem weight", op.weight, 9 * inputs * outputs)?;
     op.norm.check(outputs)?;
 
     let rows = map.strided(2).pixels();
     let panels = Panels::rows(op.weight, 9 * inputs, outputs);
     let source = Source::Patches(Patches::new(map, image));
-    let mut output = Fresh::new(rows * outputs);
-    if !op.norm.live() && !save {
-        let map = op.norm.map(op.activation, None, rows);
-        let finish = Finish::Affine {
-            scale: Some(&map.scale),
-            offset: &map.offset,
-            activation: op.activation,
-            residual: None,
-        };
-        product(source, rows, &panels, finish, false, output.output());
-        // SAFETY: the pass wrote every value.
-        let output = unsafe { output.finish() };
-        return Ok(Forward { output, moments: None, saved: None });
-    }
-    let mut raw = Buffer::take(rows * outputs);
-    let sums = product(source, rows, &panels, Finish::Raw, op.norm.live(), Output::new(&mut raw));
-    let norm = op.norm.map(op.activation, sums.as_ref(), rows);
-    apply(&raw, &norm, None, output.output());
-    // SAFETY: the pass wrote every value.
-    let output = unsafe { output.finish() };
+    let Normed { output, map: norm, raw } =
+        normed(source, rows, &panels, (&op.norm, op.activation), None, save);
     let moments = norm.moments.clone();
-    let saved = save.then_some(Saved { map, inputs, raw, norm });
+    let saved = raw.filter(|_| save).map(|raw| Saved { map, inputs, raw, norm });
     Ok(Forward { output, moments, saved })
 }
 

@@ -3,9 +3,10 @@
 use crate::buffer::Buffer;
 use crate::simd::{PAD, Simd, padded};
 use crate::threads::Output;
+use crate::unless_interpreted;
 
 /// Rows (pixels) after which block sums are folded into f64.
-pub(crate) const BLOCK_PIXELS: usize = 96;
+pub(crate) const BLOCK_PIXELS: usize = unless_interpreted(96, 16);
 
 /// Memory for `kinds` sums per channel in each part of a pass.
 pub(crate) struct Sums {

@@ -6,7 +6,7 @@ mod ops;
 mod plan;
 mod reference;
 
-use crate::{EPSILON, Isa, Norm, Statistics, with_isa};
+use crate::{EPSILON, Isa, Map, Norm, Statistics, unless_interpreted, with_isa};
 
 /// SplitMix64: small, seeded, the same everywhere.
 struct Random(u64);
@@ -68,6 +68,24 @@ fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
         let error = (f64::from(*f) - e).abs() / largest;
         assert!(error <= tolerance, "{what}[{i}]: expected {e}, found {f}, relative error {error:e}");
     }
+}
+
+/// Cases of a property.
+const fn cases(count: usize) -> u32 {
+    unless_interpreted(count, 3) as u32
+}
+
+/// `count` channels, or under miri no more than make whole vectors and a rest.
+fn channels(count: usize) -> usize {
+    count.min(unless_interpreted(usize::MAX, 20))
+}
+
+/// `map`, or under miri a corner of it: see [`unless_interpreted`].
+fn sized(map: Map) -> Map {
+    let side_max = unless_interpreted(usize::MAX, 5);
+    let (height, width) = (map.height.min(side_max), map.width.min(side_max));
+    let batch_max = unless_interpreted(usize::MAX, 36 / (height * width));
+    Map { batch: map.batch.min(batch_max.max(1)), height, width }
 }
 
 const FORWARD: f64 = 1e-5;

@@ -12,6 +12,7 @@ use crate::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Isa, Portable, Simd};
+use crate::unless_interpreted;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -19,7 +20,7 @@ use std::ops::Range;
 pub(crate) use team::{alone, available, together};
 
 /// Multiply-adds (or values moved) below which a second thread costs more than it brings.
-const WORK_MIN: usize = 48 * 1024;
+const WORK_MIN: usize = unless_interpreted(48 * 1024, 1024);
 
 /// A loop over units (rows) of a tensor that can be cut anywhere between two units.
 ///

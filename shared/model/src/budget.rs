@@ -226,8 +226,8 @@ impl<'a> Walk<'a> {
         let raw = expanded + input.to(block.stride, hidden).values() + output.values();
         if self.recompute && self.tracked {
             self.kept += output.values();
-            // Backward makes the maps again, and a gradient for each.
-            self.passing = self.passing.max(input.values() + 2 * raw + output.values());
+            // Backward makes the maps again, and a gradient for each; more than that lies in recycled buffers of other sizes.
+            self.passing = self.passing.max(input.values() + 7 * raw / 2 + output.values());
         } else {
             self.operation(input, raw, output);
         }

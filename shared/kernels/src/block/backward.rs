@@ -7,9 +7,8 @@ use crate::depthwise::backward::{Convolution, convolve_gradients};
 use crate::error::{Error, check_len};
 use crate::gemm::pack::Panels;
 use crate::norm::{NormMap, gradient_sums};
-use crate::rows::backward::{GateInput, InputGradient, product_gradients};
+use crate::rows::backward::{GateInput, InputGradient, plain_gradients, product_gradients};
 use crate::rows::gradient::GradientSource;
-use crate::rows::source::Source;
 use crate::threads::{Output, together};
 
 /// Gradients of a loss whose gradient with respect to the output is `gradient`; `x` and `weights` are those of the
@@ -95,7 +94,6 @@ fn run(
     let source =
         GradientSource { gradient: &hidden_gradient, pullback: Some(pullback.view(hidden_raw, None)) };
     let residual = saved.residual.then_some(gradient);
-    let mut input = wanted.input.then(|| Fresh::new(rows * sizes.inputs));
     let convolution = Convolution {
         geometry: sizes.geometry(),
         gradient: source,
@@ -107,6 +105,7 @@ fn run(
         residual: None,
     };
     let (Some(raw), Some(map)) = (&raws.expand, &saved.expand) else {
+        let mut input = wanted.input.then(|| Fresh::new(rows * sizes.inputs));
         let out = input.as_mut().map(Fresh::output);
         let found = convolve_gradients(Convolution { out, residual, ..convolution });
         let depthwise = LayerGradients { weight: found.kernel, norm };
@@ -125,23 +124,8 @@ fn run(
 
     // Expand.
     let (pullback, norm) = map.pullback(found.sums.as_ref(), wanted.affine);
-    let mut weight = None;
-    if wanted.input || wanted.weights {
-        let panels = Panels::rows(expand_weight, sizes.hidden, sizes.inputs);
-        let input_gradient = input.as_mut().map(|fresh| InputGradient {
-            panels: &panels,
-            out: fresh.output(),
-            residual,
-            gate: None,
-        });
-        let source = GradientSource { gradient: &expand_gradient, pullback: Some(pullback.view(raw, None)) };
-        let shape = (sizes.inputs, sizes.hidden);
-        let found =
-            product_gradients(rows, shape, source, Source::Plain(x), wanted.weights, false, input_gradient);
-        weight = found.weights;
-    }
-    // SAFETY: the expand pass wrote every value; it ran if the input gradient is wanted.
-    let input = input.map(|fresh| unsafe { fresh.finish() });
+    let source = GradientSource { gradient: &expand_gradient, pullback: Some(pullback.view(raw, None)) };
+    let (input, weight) = plain_gradients(rows, source, x, expand_weight, residual, wanted);
     let expand = Some(LayerGradients { weight, norm });
     Ok(Gradients { input, expand, depthwise, squeeze, project })
 }

@@ -3,6 +3,7 @@
 use super::block_rows;
 use super::gradient::GradientSource;
 use super::source::Source;
+use crate::Wanted;
 use crate::buffer::{Buffer, Fresh};
 use crate::gemm::epilogue::{Accumulate, Gradient};
 use crate::gemm::pack::Panels;
@@ -98,6 +99,35 @@ pub(crate) fn product_gradients(
     // SAFETY: the sizes were checked above; scratch, partial gradients and sums have room for every part.
     unsafe { split.run(&pass) };
     Gradients { weights: partial.map(|p| reduce(&p, split.parts(), m, n)), sums }
+}
+
+/// Gradients of a 1x1 convolution `[outputs, inputs]` of `x`, by input (with `residual` added) and by weight, as wanted.
+pub(crate) fn plain_gradients(
+    rows: usize,
+    gradient: GradientSource<'_>,
+    x: &[f32],
+    weight: &[f32],
+    residual: Option<&[f32]>,
+    wanted: Wanted,
+) -> (Option<Vec<f32>>, Option<Vec<f32>>) {
+    if !wanted.input && !wanted.weights {
+        return (None, None);
+    }
+    let inputs = x.len() / rows;
+    let outputs = weight.len() / inputs;
+    let panels = wanted.input.then(|| Panels::rows(weight, outputs, inputs));
+    let mut input = wanted.input.then(|| Fresh::new(rows * inputs));
+    let input_gradient = panels.as_ref().zip(input.as_mut()).map(|(panels, fresh)| InputGradient {
+        panels,
+        out: fresh.output(),
+        residual,
+        gate: None,
+    });
+    let shape = (inputs, outputs);
+    let found =
+        product_gradients(rows, shape, gradient, Source::Plain(x), wanted.weights, false, input_gradient);
+    // SAFETY: the pass wrote every value.
+    (input.map(|fresh| unsafe { fresh.finish() }), found.weights)
 }
 
 /// Adds the parts' `[m, padded(n)]` gradients into one `[m, n]`.

@@ -2,10 +2,11 @@
 
 use super::{block_rows, source::Source};
 use crate::activation::Activation;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Fresh};
 use crate::gemm::epilogue::{Affine, Raw, Rows};
 use crate::gemm::pack::Panels;
 use crate::gemm::{Left, Size, TILE_ROWS_MAX, multiply};
+use crate::norm::{Norm, NormMap, apply};
 use crate::simd::{Simd, padded};
 use crate::sums::{Sums, SumsView};
 use crate::threads::{Output, Pass, Split};
@@ -64,6 +65,43 @@ pub(crate) fn product(
     // SAFETY: the sizes were checked above; scratch and sums have room for every part.
     unsafe { split.run(&pass) };
     sums
+}
+
+/// What [`normed`] makes.
+pub(crate) struct Normed {
+    /// `[rows, n]`.
+    pub(crate) output: Vec<f32>,
+    pub(crate) map: NormMap,
+    /// The raw product, if it was made.
+    pub(crate) raw: Option<Buffer>,
+}
+
+/// The product of all rows of `source` with `panels`, normalised, activated and with `residual` added; in one pass with fixed
+/// statistics unless `save` asks for the raw product.
+pub(crate) fn normed(
+    source: Source<'_>,
+    rows: usize,
+    panels: &Panels<'_>,
+    (norm, activation): (&Norm<'_>, Activation),
+    residual: Option<&[f32]>,
+    save: bool,
+) -> Normed {
+    let mut output = Fresh::new(rows * panels.n());
+    let (map, raw) = if norm.live() || save {
+        let mut raw = Buffer::take(rows * panels.n());
+        let sums = product(source, rows, panels, Finish::Raw, norm.live(), Output::new(&mut raw));
+        let map = norm.map(activation, sums.as_ref(), rows);
+        apply(&raw, &map, residual, output.output());
+        (map, Some(raw))
+    } else {
+        let map = norm.map(activation, None, rows);
+        let (scale, offset) = (Some(&map.scale[..]), &map.offset[..]);
+        let finish = Finish::Affine { scale, offset, activation, residual };
+        product(source, rows, panels, finish, false, output.output());
+        (map, None)
+    };
+    // SAFETY: the pass of either branch wrote every value.
+    Normed { output: unsafe { output.finish() }, map, raw }
 }
 
 struct Product<'a> {

@@ -130,7 +130,8 @@ impl Pending<'_> {
             }
             let stride = padded(columns);
             for r in 0..count {
-                let from = from.add(r * columns + c);
+                // In the padding of the last row this lies past the end, and nothing is read.
+                let from = from.wrapping_add(r * columns + c);
                 let to = to.add(r * stride + c);
                 for v in 0..NV {
                     prefetch(from.wrapping_add(AHEAD * columns + v * S::LANES));

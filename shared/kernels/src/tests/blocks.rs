@@ -1,10 +1,10 @@
 //! Forward and backward of blocks, the network's unit, against the reference.
 
 use super::reference::*;
-use super::{BACKWARD, FORWARD, KINK_MARGIN, NormValues, Random, close, everywhere};
+use super::{BACKWARD, FORWARD, KINK_MARGIN, NormValues, Random, channels, close, everywhere, sized};
 use crate::block::{Block, Layer, Weights};
 use crate::squeeze::{self, Linear, Squeeze};
-use crate::{Activation, Keep, Map, Wanted, block};
+use crate::{Activation, Keep, Map, Wanted, block, unless_interpreted};
 
 /// Shape of a block under test.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,14 @@ pub(super) struct Shape {
     pub(super) squeeze: Option<usize>,
     pub(super) residual: bool,
     pub(super) live: bool,
+}
+
+impl Shape {
+    /// Itself, or under miri something smaller of the same form.
+    pub(super) fn sized(self) -> Self {
+        let (inputs, outputs) = (channels(self.inputs), channels(self.outputs));
+        Self { map: sized(self.map), inputs, outputs, hidden: self.hidden.map(channels), ..self }
+    }
 }
 
 /// The form of MobileNetV2 with fixed statistics.
@@ -209,6 +217,7 @@ pub(super) struct BlockReference {
 }
 
 pub(super) fn check_block(shape: Shape) {
+    let shape = shape.sized();
     let (case, expected) = BlockCase::new(shape);
     everywhere(|isa| {
         let tag = |what: &str| format!("{what} of {shape:?} on {}", isa.name());
@@ -296,7 +305,7 @@ fn blocks_match_the_reference() {
         Shape { kernel: 5, map: map(9, 1, 2), hidden: Some(33), outputs: 40, residual: false, ..base },
         Shape { kernel: 5, map: map(2, 19, 18), hidden: Some(68), squeeze: Some(17), ..base },
     ];
-    for shape in shapes {
+    for shape in shapes.into_iter().step_by(unless_interpreted(1, 3)) {
         check_block(shape);
         check_block(Shape { live: false, ..shape });
     }

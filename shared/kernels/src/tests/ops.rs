@@ -2,7 +2,7 @@
 
 use super::blocks::map;
 use super::reference::*;
-use super::{BACKWARD, FORWARD, KINK_MARGIN, NormValues, Random, close, everywhere};
+use super::{BACKWARD, FORWARD, KINK_MARGIN, NormValues, Random, close, everywhere, sized};
 use crate::pointwise::Pointwise;
 use crate::stem::Stem;
 use crate::{Activation, Wanted, pointwise, predict, stem, upsample};
@@ -19,6 +19,7 @@ fn pointwise_matches_the_reference() {
         (map(2, 9, 7), 16, 40, Activation::HardSwish, true),
         (map(1, 7, 3), 9, 50, Activation::HardSwish, false),
     ] {
+        let m = sized(m);
         let (x, w, norm_values, gradient, normed, z) = (0..400)
             .find_map(|seed| {
                 let r = &mut Random(seed);
@@ -61,6 +62,7 @@ fn stem_matches_the_reference() {
         (map(5, 1, 1), 1, 16, Activation::Relu, false),
         (map(3, 40, 36), 3, 16, Activation::Relu6, true),
     ] {
+        let m = sized(m);
         let convolve = |x: &[f64], w: &[f64]| {
             let mut out = vec![0.0; m.strided(2).pixels() * outputs];
             for (o, i, t) in taps(m, 3, 2) {

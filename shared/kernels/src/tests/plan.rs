@@ -2,7 +2,7 @@
 
 use super::blocks::{BlockCase, PLAIN, Shape, map};
 use super::laws::any_form;
-use super::{NormValues, Random, close, everywhere};
+use super::{NormValues, Random, cases, close, everywhere, sized};
 use crate::block::{self, Block};
 use crate::plan::PlanBuilder;
 use crate::pointwise::Pointwise;
@@ -16,6 +16,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
 }
 
 fn check_block(shape: Shape, plus: bool) {
+    let shape = shape.sized();
     let (case, _) = BlockCase::new(shape);
     let forward = block::forward(shape.map, &case.x, &case.block(), Keep::All).unwrap().output;
     let expected: Vec<f64> = wide(&forward).iter().map(|v| if plus { 2.0 * v } else { *v }).collect();
@@ -65,7 +66,7 @@ fn a_fused_block_matches_the_training_op() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, rng_seed: RngSeed::Fixed(2), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(24), rng_seed: RngSeed::Fixed(2), ..ProptestConfig::default() })]
 
     #[test]
     fn any_fused_block_matches_the_training_op(
@@ -84,7 +85,8 @@ proptest! {
 #[test]
 fn a_network_matches_its_ops() {
     let r = &mut Random(3);
-    let (m, small) = (map(2, 21, 19), map(2, 11, 10));
+    let m = sized(map(2, 21, 19));
+    let small = m.strided(2);
     let image = r.values(m.pixels() * 3, -1.0, 1.0);
     let (stem_weight, stem_norm) = (r.values(27 * 24, -0.3, 0.3), NormValues::new(r, 24, false));
     let (lateral_weight, lateral_norm) = (r.values(24 * 20, -0.3, 0.3), NormValues::new(r, 20, false));
@@ -106,7 +108,7 @@ fn a_network_matches_its_ops() {
         let a = stem::forward(m, &image, &stem_op, false).unwrap().output;
         let a = pointwise::forward(small, &a, &lateral, false).unwrap().output;
         let b = block::forward(small, &a, &case.block(), Keep::All).unwrap().output;
-        let sum = upsample::forward(map(2, 6, 5), &b, small, &a).unwrap();
+        let sum = upsample::forward(small.strided(2), &b, small, &a).unwrap();
         let expected = predict::forward(small, &sum, &weight, &bias).unwrap();
 
         let mut builder = PlanBuilder::new(3).unwrap();
@@ -129,6 +131,7 @@ fn a_stem_within_its_block_changes_nothing() {
     let (weight, norm) = (r.values(27 * 20, -0.3, 0.3), NormValues::new(r, 20, false));
     let op = Stem { weight: &weight, norm: norm.norm(), activation: Activation::Relu6 };
     for (m, stride) in [(map(3, 21, 19), 1), (map(1, 140, 150), 1), (map(2, 2, 1), 2)] {
+        let m = sized(m);
         let image = r.values(m.pixels() * 3, -1.0, 1.0);
         let shape = Shape { map: map(1, 5, 5), inputs: 20, hidden: None, outputs: 12, stride, ..PLAIN };
         let (case, _) = BlockCase::new(shape);

@@ -1,7 +1,7 @@
 //! The pass over the stripes of a fused block.
 //!
-//! A stripe is some rows of one image, with the rows above and below that its taps reach computed again; small images
-//! come several at a time, whole, so that the products are tall.
+//! A stripe is some rows of one image, with the rows above and below that its taps reach: those above are still there from the
+//! stripe before, unless another part had it. Small images come several at a time, whole, so that the products are tall.
 
 use super::tiling::{Scratch, Tiling};
 use super::{Enter, Fused};
@@ -67,7 +67,7 @@ struct Stripes<'a> {
     places: Output<'a, usize>,
 }
 
-/// A part's scratch, and for which shape of stripe its places were made.
+/// A part's scratch, for which shape of stripe its places were made, and what its hidden rows are.
 struct Room {
     spare: *mut f32,
     patches: *mut f32,
@@ -75,6 +75,15 @@ struct Room {
     rows: *mut f32,
     places: *mut usize,
     made_for: (usize, usize, usize),
+    filled: Filled,
+}
+
+/// The last stripe: its image, where its output rows end, and its hidden rows.
+#[derive(Clone, Copy, Default)]
+struct Filled {
+    image: usize,
+    end: usize,
+    taps: usize,
 }
 
 impl Pass for Stripes<'_> {
@@ -94,7 +103,8 @@ impl Pass for Stripes<'_> {
                 hidden.add(at * row).write_bytes(0, border);
                 hidden.add((at + 1) * row - border).write_bytes(0, border);
             }
-            Room { spare, patches, hidden, rows, places, made_for: (0, 0, 0) }
+            let filled = Filled::default();
+            Room { spare, patches, hidden, rows, places, made_for: (0, 0, 0), filled }
         };
         let mut unit = units.start;
         while unit < units.end {
@@ -131,18 +141,25 @@ impl Stripes<'_> {
         let width = padded(fused.hidden);
         let (side, stride) = (fused.side, fused.stride);
         let taps = (rows.len() - 1) * stride + side;
+        let before = room.filled;
+        let follows = (before.image, before.end) == (images.start, rows.start) && rows.start > 0;
+        let kept = if follows { side - stride } else { 0 };
+        room.filled = Filled { image: images.start, end: rows.end, taps };
         // Rows above and below the image are zeros.
-        let first = rows.start * stride;
+        let first = rows.start * stride + kept;
         let above = (side / 2).saturating_sub(first);
-        let from = first.saturating_sub(side / 2);
-        let count = (taps - above).min(self.map.height - from);
-        let below = taps - above - count;
-        // SAFETY: `taps` rows per image lie in the room (`rows` is no higher than the highest stripe); each image's valid
-        // rows come one after the other in `x`, for several images because they are whole.
+        let from = first.saturating_sub(side / 2).min(self.map.height);
+        let count = (taps - kept - above).min(self.map.height - from);
+        let (above, below) = (kept + above, taps - kept - above - count);
+        // SAFETY: `taps` rows per image lie in the room (`rows` is no higher than the highest stripe), and at least `kept` from
+        // the stripe before; each image's valid rows come one after the other in `x`, for several images because they are whole.
         unsafe {
+            if follows {
+                std::ptr::copy(room.hidden.add((before.taps - kept) * row), room.hidden, kept * row);
+            }
             for image in 0..images.len() {
                 let hidden = room.hidden.add(image * taps * row);
-                hidden.write_bytes(0, above * row);
+                hidden.add(kept * row).write_bytes(0, (above - kept) * row);
                 hidden.add((taps - below) * row).write_bytes(0, below * row);
             }
             let pixels = images.len() * count * self.map.width;

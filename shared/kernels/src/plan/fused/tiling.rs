@@ -5,9 +5,10 @@ use crate::Map;
 use crate::gemm::TILE_ROWS_MAX;
 use crate::rows::block_rows;
 use crate::simd::padded;
+use crate::unless_interpreted;
 
 /// Values of hidden maps per part: 512 KiB, half of a second-level cache of 1 MiB.
-const STRIPE_VALUES: usize = 128 * 1024;
+const STRIPE_VALUES: usize = unless_interpreted(128 * 1024, 2048);
 
 /// How a map is cut.
 #[derive(Clone, Copy, Debug)]

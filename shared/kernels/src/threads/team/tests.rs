@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{alone, available, divide, together};
+use crate::unless_interpreted;
 
 fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
@@ -13,7 +14,7 @@ fn each_part_of_each_pass_is_done_once_before_the_next_begins() {
     for threads in [1, 2, 3, 7] {
         pool(threads).install(|| {
             together(|| {
-                for parts in (1..=threads).cycle().take(500) {
+                for parts in (1..=threads).cycle().take(unless_interpreted(500, 20)) {
                     let done: Vec<AtomicU32> = (0..parts).map(|_| AtomicU32::new(0)).collect();
                     divide(parts, &|part: usize| {
                         done[part].fetch_add(1, Ordering::Relaxed);
