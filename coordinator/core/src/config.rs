@@ -286,17 +286,19 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
     range("uplink.warm_up_density", uplink.warm_up_density, 0.0, 1.0)?;
     range("uplink.warm_up_rounds", uplink.warm_up_rounds, 0, ROUNDS_MAX)?;
     range("uplink.last_density", uplink.last_density, 0.0, 1.0)?;
+    range("uplink.last_rounds", uplink.last_rounds, 0, ROUNDS_MAX)?;
     range("uplink.residual_decay", uplink.residual_decay, 0.0, 1.0)?;
     range("uplink.decay_rounds", uplink.decay_rounds, 0, ROUNDS_MAX)?;
     range("uplink.residual_guard", uplink.residual_guard.unwrap_or_default(), 0.0, 1e6)?;
-    let DownlinkSettings { density, floor, warm_up_density, warm_up_rounds, last_density, statistics_step } =
-        settings.downlink;
-    range("downlink.warm_up_density", warm_up_density, 0.0, 1.0)?;
-    range("downlink.warm_up_rounds", warm_up_rounds, 0, ROUNDS_MAX)?;
-    range("downlink.density", density, 0.0, 1.0)?;
-    range("downlink.floor", floor, 0.0, 1.0)?;
-    range("downlink.last_density", last_density, 0.0, 1.0)?;
-    range("downlink.statistics_step", statistics_step, 1.0 / 256.0, 1.0 / 8.0)
+    let downlink = &settings.downlink;
+    range("downlink.warm_up_density", downlink.warm_up_density, 0.0, 1.0)?;
+    range("downlink.warm_up_rounds", downlink.warm_up_rounds, 0, ROUNDS_MAX)?;
+    range("downlink.density", downlink.density, 0.0, 1.0)?;
+    range("downlink.floor", downlink.floor, 0.0, 1.0)?;
+    range("downlink.last_density", downlink.last_density, 0.0, 1.0)?;
+    range("downlink.last_rounds", downlink.last_rounds, 0, ROUNDS_MAX)?;
+    range("downlink.statistics_step", downlink.statistics_step, 1.0 / 256.0, 1.0 / 8.0)?;
+    range("downlink.last_statistics_step", downlink.last_statistics_step, 1.0 / 256.0, 1.0 / 8.0)
 }
 
 fn check_train(train: &TrainSettings) -> Result<(), ConfigError> {
@@ -379,13 +381,6 @@ fn check_pairs(settings: &Settings) -> Result<(), ConfigError> {
             format!("downlink.floor {}", downlink.floor),
             format!("downlink.density {}", downlink.density),
             "every tensor would change by a larger share than the whole version",
-        );
-    }
-    if downlink.last_density < downlink.density {
-        return pair(
-            format!("downlink.last_density {}", downlink.last_density),
-            format!("downlink.density {}", downlink.density),
-            "the last version would bring less than the others",
         );
     }
     Ok(())

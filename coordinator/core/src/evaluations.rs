@@ -33,16 +33,17 @@ pub(crate) struct Evaluations {
 impl Evaluations {
     /// None yet. Statistics are pooled unless the run's batch norm is frozen.
     pub(crate) fn new(config: &RunConfig, published: &Published, classes: usize) -> Self {
-        let pools = config.settings().train.norm == Norm::Local;
+        let settings = config.settings();
+        let pools = settings.train.norm == Norm::Local;
         let layout = published.layout.of_scope(Scope::Statistic);
         let statistics_layout =
             StatisticsLayout::new(&layout).ok().filter(|layout| pools && !layout.is_empty());
         Self {
             statistics: statistics_layout.clone().map(StatisticsSum::new),
             statistics_layout,
-            statistics_shift: config.settings().downlink.statistics_shift(),
+            statistics_shift: settings.downlink.statistics_shift(published.version, settings.rounds),
             classes,
-            weight_cap: config.settings().weight_cap,
+            weight_cap: settings.weight_cap,
             merged: None,
             evaluators: 0,
             global: 0,

@@ -1,7 +1,8 @@
 //! How much of an update and of a version is sent, over the whole run.
 //!
-//! Young weights move far and everywhere, so runs may begin denser and thin out (Lin et al. 2018, section 3.3: 25 % to 0.1 %); and
-//! after the last version nothing comes that could bring what was left out.
+//! Young weights move far and everywhere, so runs begin denser and thin out (Lin et al. 2018, section 3.3: 25 % to 0.1 %). And towards the
+//! end nothing comes that could bring what was left out: what devices and coordinator still hold back then weighs several times
+//! what is learned, so the last versions are denser again.
 
 use codec::{Codec, SettingsError};
 use protocol::id::Version;
@@ -24,6 +25,8 @@ pub struct UplinkSettings {
     pub warm_up_rounds: u32,
     /// Share that the last version's updates send, if that is more than `density`.
     pub last_density: f32,
+    /// Versions over which the share rises to `last_density`, geometrically; 0: it does not rise.
+    pub last_rounds: u32,
     /// What remains of the unsent residual at each participation, 0 to 1.
     pub residual_decay: f32,
     /// Versions over which that falls from 1 to `residual_decay`, in equal steps: what is held back is not stale yet.
@@ -49,9 +52,10 @@ impl Default for UplinkSettings {
             codec,
             density,
             floor,
-            warm_up_density: 0.25,
-            warm_up_rounds: 0,
-            last_density: 0.0,
+            warm_up_density: 0.2,
+            warm_up_rounds: 4,
+            last_density: 0.12,
+            last_rounds: 3,
             residual_decay,
             decay_rounds: 0,
             residual_guard,
@@ -66,12 +70,14 @@ impl UplinkSettings {
     ///
     /// The schedule follows versions, not attempts: an abandoned round is tried again at the same density.
     pub fn plan(&self, version: Version, rounds: u32) -> UplinkPlan {
-        let is_last = version.0.saturating_add(1) == rounds;
-        let last_density = if is_last { self.last_density } else { 0.0 };
-        let density = falling(self.warm_up_density, self.density, version.0, self.warm_up_rounds);
+        let density = Schedule {
+            density: self.density,
+            first: (self.warm_up_density, self.warm_up_rounds),
+            last: (self.last_density, self.last_rounds),
+        };
         UplinkPlan {
             codec: self.codec.clone(),
-            density: density.max(last_density),
+            density: density.at(version.0, rounds),
             floor: self.floor,
             residual_decay: self.decay(version),
             residual_guard: self.residual_guard,
@@ -117,10 +123,14 @@ pub struct DownlinkSettings {
     pub warm_up_density: f32,
     /// Versions after which the share has fallen to `density`; 0: it is `density` from the start.
     pub warm_up_rounds: u32,
-    /// Share of the weights that the last version changes, `density` to 1.
+    /// Share of the weights that the last version changes, if that is more than `density`.
     pub last_density: f32,
+    /// Versions over which the share rises to `last_density`, geometrically; 0: it does not rise.
+    pub last_rounds: u32,
     /// Step of published batch-norm statistics, standard deviations; taken as the power of two below, 1/256 to 1/8.
     pub statistics_step: f32,
+    /// The same of the last version, if that is less.
+    pub last_statistics_step: f32,
 }
 
 impl Default for DownlinkSettings {
@@ -129,10 +139,12 @@ impl Default for DownlinkSettings {
         Self {
             density: 0.05,
             floor: 0.001,
-            warm_up_density: 0.5,
-            warm_up_rounds: 0,
-            last_density: 0.08,
-            statistics_step: 1.0 / 64.0,
+            warm_up_density: 0.25,
+            warm_up_rounds: 4,
+            last_density: 0.2,
+            last_rounds: 3,
+            statistics_step: 1.0 / 8.0,
+            last_statistics_step: 1.0 / 64.0,
         }
     }
 }
@@ -141,10 +153,13 @@ impl DownlinkSettings {
     /// Shares for the published `version` (1 is the first that updates lead to) in a run of so many `rounds`: of the weights, and of every
     /// tensor at least; `None` for exact ones.
     pub(crate) fn share(&self, version: Version, rounds: u32) -> Option<(f32, f32)> {
-        let last_density = if version.0 == rounds { self.last_density } else { 0.0 };
+        let density = Schedule {
+            density: self.density,
+            first: (self.warm_up_density, self.warm_up_rounds),
+            last: (self.last_density, self.last_rounds),
+        };
         let before = version.0.saturating_sub(1);
-        let density = falling(self.warm_up_density, self.density, before, self.warm_up_rounds);
-        (self.density > 0.0).then_some((density.max(last_density), self.floor))
+        (self.density > 0.0).then(|| (density.at(before, rounds), self.floor))
     }
 
     /// The shares between the first versions and the last.
@@ -152,10 +167,30 @@ impl DownlinkSettings {
         self.share(Version(self.warm_up_rounds.saturating_add(1)), u32::MAX)
     }
 
-    /// The step of statistics as a power of two of their codes.
-    pub(crate) fn statistics_shift(&self) -> u32 {
-        let codes = (256.0 * self.statistics_step).max(1.0) as u32;
+    /// The step of a version's statistics as a power of two of their codes.
+    pub(crate) fn statistics_shift(&self, version: Version, rounds: u32) -> u32 {
+        let last = if version.0 == rounds { self.last_statistics_step } else { f32::INFINITY };
+        let codes = (256.0 * self.statistics_step.min(last)).max(1.0) as u32;
         codes.ilog2().min(codec::statistics::codes::STEP_SHIFT_MAX)
+    }
+}
+
+/// A share over the versions of a run.
+struct Schedule {
+    /// Between beginning and end.
+    density: f32,
+    /// At the first version, and over how many it falls to `density`.
+    first: (f32, u32),
+    /// At the last version, and over how many it rises to that.
+    last: (f32, u32),
+}
+
+impl Schedule {
+    /// The share on the way from `version` to the next.
+    fn at(&self, version: u32, rounds: u32) -> f32 {
+        let left = rounds.saturating_sub(version.saturating_add(1));
+        let end = |(share, versions), away| falling(share, self.density, away, versions);
+        end(self.first, version).max(end(self.last, left))
     }
 }
 

@@ -45,6 +45,8 @@ fn settings_out_of_range_are_refused_in_one_line() {
         ("uplink = { density = 0.0 }", "floor"),
         ("uplink = { warm_up_density = 1.5 }", "uplink.warm_up_density is 1.5, but must be from 0 to 1"),
         ("uplink = { warm_up_rounds = 1000001 }", "uplink.warm_up_rounds is 1000001"),
+        ("uplink = { last_rounds = 1000001 }", "uplink.last_rounds is 1000001"),
+        ("downlink = { last_statistics_step = 0.5 }", "downlink.last_statistics_step is 0.5"),
         ("uplink = { last_density = nan }", "uplink.last_density is NaN"),
         ("uplink = { decay_rounds = 1000001 }", "uplink.decay_rounds is 1000001"),
         ("uplink = { residual_guard = -1.0 }", "uplink.residual_guard is -1, but must be from 0 to"),
@@ -187,20 +189,28 @@ fn plans_follow_the_schedule_of_the_run() {
 #[test]
 fn the_densities_of_a_run_follow_its_versions() {
     let (uplink, downlink) = (UplinkSettings::default(), DownlinkSettings::default());
-    for version in 0..20 {
-        assert_eq!(uplink.plan(Version(version), 20), UplinkPlan::default(), "as in every round");
+    for version in 4..17 {
+        assert_eq!(uplink.plan(Version(version), 20), UplinkPlan::default(), "between beginning and end");
     }
     // 25 % to 1 % in four steps of the ratio 25^(1/4), and 4 % at the end.
-    let thinning = UplinkSettings { density: 0.01, warm_up_rounds: 4, last_density: 0.04, ..uplink.clone() };
+    let thinning = UplinkSettings {
+        density: 0.01,
+        warm_up_density: 0.25,
+        warm_up_rounds: 4,
+        last_density: 0.04,
+        last_rounds: 2,
+        ..uplink
+    };
     let versions = DownlinkSettings {
         density: 0.01,
         warm_up_density: 0.25,
         warm_up_rounds: 4,
         last_density: 0.04,
+        last_rounds: 2,
         ..downlink
     };
     for (version, density) in
-        [(0, 0.25), (1, 0.111_803), (2, 0.05), (3, 0.022_361), (4, 0.01), (18, 0.01), (19, 0.04)]
+        [(0, 0.25), (1, 0.111_803), (2, 0.05), (3, 0.022_361), (4, 0.01), (17, 0.01), (18, 0.02), (19, 0.04)]
     {
         let planned = thinning.plan(Version(version), 20).density;
         assert!((planned - density).abs() < 1e-6, "update from version {version}: {planned}");
@@ -214,6 +224,8 @@ fn the_densities_of_a_run_follow_its_versions() {
     assert!((0..20).all(|version| dense.plan(Version(version), 20).density == 1.0));
     let exact = DownlinkSettings { density: 0.0, ..versions };
     assert_eq!(exact.share(Version(1), 20), None);
+    let codes = |version| DownlinkSettings::default().statistics_shift(Version(version), 20);
+    assert_eq!([1, 19, 20].map(codes), [5, 5, 2], "1/8 of a standard deviation is 32 codes, 1/64 is 4");
 }
 
 #[test]

@@ -45,11 +45,11 @@ pub fn sizes(config: &RunConfig, initial: InitialModel, moves: &[f32]) -> Result
     let bytes = |served: &Downlink, version, held| {
         served.offer(Version(version), held).map_or(0, |offer| offer.bytes())
     };
-    let delta = |share| {
+    let delta = |share, version| {
         let mut next = Published::clone(&start);
         next.model.advance(&broadcast::divide(&start.model, wanted.clone(), share).sent);
         if let Some(layout) = statistics_of(&start) {
-            let step = 1 << downlink.statistics_shift();
+            let step = 1 << downlink.statistics_shift(version, rounds);
             let mut moved = codes::codes(&layout, &start.statistics);
             moved.iter_mut().zip(0..).for_each(|(code, number)| *code += (number % 5 - 2) * step);
             next.statistics = codes::values(&layout, &moved);
@@ -61,8 +61,8 @@ pub fn sizes(config: &RunConfig, initial: InitialModel, moves: &[f32]) -> Result
     };
     Ok(Sizes {
         whole: bytes(&served, 0, None),
-        delta: delta(downlink.steady()),
-        first_delta: delta(downlink.share(Version(1), rounds)),
-        last_delta: delta(downlink.share(Version(rounds), rounds)),
+        delta: delta(downlink.steady(), start.version),
+        first_delta: delta(downlink.share(Version(1), rounds), start.version),
+        last_delta: delta(downlink.share(Version(rounds), rounds), Version(rounds)),
     })
 }

@@ -27,7 +27,8 @@ fn published() -> Published {
 }
 
 fn none_yet() -> Evaluations {
-    Evaluations::new(&RunConfig::new(settings(|_| {})).unwrap(), &published(), 2)
+    let fine = settings(|settings| settings.downlink.statistics_step = 1.0 / 64.0);
+    Evaluations::new(&RunConfig::new(fine).unwrap(), &published(), 2)
 }
 
 /// Statistics of a device: both channels with this mean and variance.

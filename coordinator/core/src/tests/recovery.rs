@@ -110,7 +110,12 @@ fn three_rounds() -> Settings {
 #[test]
 fn a_run_with_coarse_versions_survives_death_after_any_effect() {
     let coarse = || Settings {
-        downlink: DownlinkSettings { density: 0.2, last_density: 0.5, ..DownlinkSettings::default() },
+        downlink: DownlinkSettings {
+            density: 0.2,
+            last_density: 0.5,
+            last_rounds: 1,
+            ..DownlinkSettings::default()
+        },
         ..three_rounds()
     };
     let effects = check(coarse(), 3, 7, false, &[]);
