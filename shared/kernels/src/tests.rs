@@ -72,19 +72,19 @@ fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
 
 /// Cases of a property.
 const fn cases(count: usize) -> u32 {
-    unless_interpreted(count, 3) as u32
+    unless_interpreted(count, 2) as u32
 }
 
 /// `count` channels, or under miri no more than make whole vectors and a rest.
 fn channels(count: usize) -> usize {
-    count.min(unless_interpreted(usize::MAX, 20))
+    count.min(unless_interpreted(usize::MAX, 12))
 }
 
 /// `map`, or under miri a corner of it: see [`unless_interpreted`].
 fn sized(map: Map) -> Map {
     let side_max = unless_interpreted(usize::MAX, 5);
     let (height, width) = (map.height.min(side_max), map.width.min(side_max));
-    let batch_max = unless_interpreted(usize::MAX, 36 / (height * width));
+    let batch_max = unless_interpreted(usize::MAX, 25 / (height * width));
     Map { batch: map.batch.min(batch_max.max(1)), height, width }
 }
 

@@ -2,7 +2,7 @@
 
 use super::blocks::map;
 use super::reference::*;
-use super::{BACKWARD, FORWARD, KINK_MARGIN, NormValues, Random, close, everywhere, sized};
+use super::{BACKWARD, FORWARD, KINK_MARGIN, NormValues, Random, channels, close, everywhere, sized};
 use crate::pointwise::Pointwise;
 use crate::stem::Stem;
 use crate::{Activation, Wanted, pointwise, predict, stem, upsample};
@@ -19,7 +19,7 @@ fn pointwise_matches_the_reference() {
         (map(2, 9, 7), 16, 40, Activation::HardSwish, true),
         (map(1, 7, 3), 9, 50, Activation::HardSwish, false),
     ] {
-        let m = sized(m);
+        let (m, inputs, outputs) = (sized(m), channels(inputs), channels(outputs));
         let (x, w, norm_values, gradient, normed, z) = (0..400)
             .find_map(|seed| {
                 let r = &mut Random(seed);
