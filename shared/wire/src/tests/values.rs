@@ -113,7 +113,7 @@ fn train_plan() -> impl Strategy<Value = TrainPlan> {
 }
 
 fn round_plan() -> impl Strategy<Value = RoundPlan> {
-    let guard = prop::option::of(0.0_f32..1e6);
+    let guard = option::of(0.0_f32..1e6);
     let uplink = ("[a-z_]{1,20}", share(), share(), share(), guard, 1_u8..=32, any::<Option<u32>>());
     let uplink = uplink.prop_map(
         |(codec, density, floor, residual_decay, residual_guard, value_bits, budget_bytes)| UplinkPlan {
