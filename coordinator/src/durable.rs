@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,17 +15,32 @@ pub(crate) enum Access {
 
 /// Replaces the file at `path` by `bytes`; durable on return.
 pub(crate) fn write(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
-    let partial = partial_of(path)?;
-    let written = create(&partial, access).and_then(|mut file| {
+    write_parts(path, access, |file| {
         file.write_all(bytes)?;
-        file.sync_all()
+        Ok(((), path.to_path_buf()))
+    })
+}
+
+/// Replaces the file whose path, in the folder of `near`, `act` gives once it has written all of it; durable on return.
+pub(crate) fn write_parts<T>(
+    near: &Path,
+    access: Access,
+    act: impl FnOnce(&mut File) -> io::Result<(T, PathBuf)>,
+) -> io::Result<T> {
+    let partial = partial_of(near)?;
+    let written = create(&partial, access).and_then(|mut file| {
+        let written = act(&mut file)?;
+        file.sync_all()?;
+        Ok(written)
     });
-    if let Err(error) = written.and_then(|()| fs::rename(&partial, path)) {
-        // Nobody else will clean up; the first error is the one worth telling.
-        let _ = fs::remove_file(&partial);
-        return Err(error);
+    match written.and_then(|(made, path)| fs::rename(&partial, path).map(|()| made)) {
+        Ok(made) => sync_folder(near).map(|()| made),
+        Err(error) => {
+            // Nobody else will clean up; the first error is the one worth telling.
+            let _ = fs::remove_file(&partial);
+            Err(error)
+        }
     }
-    sync_folder(path)
 }
 
 /// Like [`write`], but leaves a file that is there already; whether it wrote.
@@ -59,7 +74,7 @@ pub(crate) fn is_partial(name: &str) -> bool {
 }
 
 /// In the same folder, so that a rename cannot cross file systems; per process, so that two do not write into one file.
-fn partial_of(path: &Path) -> io::Result<std::path::PathBuf> {
+fn partial_of(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     let name = format!(".{}.partial-{}", name.to_string_lossy(), std::process::id());
     Ok(path.with_file_name(name))

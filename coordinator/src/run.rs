@@ -86,7 +86,7 @@ pub async fn run(
         let recovered = tokio::task::spawn_blocking(move || {
             let mut recovered = recover(config, &*store)?;
             if let Some(published) = recovered.published.take() {
-                snapshots.resume(Arc::new(published), std::mem::take(&mut recovered.deltas).into_iter());
+                snapshots.resume(&published, std::mem::take(&mut recovered.deltas).into_iter());
             }
             let reports: Vec<_> = store.reports()?.into_values().collect();
             Ok::<_, Error>((recovered, reports, store))

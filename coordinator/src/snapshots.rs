@@ -51,12 +51,12 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     /// Goes on after a restart: what was published last, and the deltas up to it. Takes some milliseconds per million weights, as the
     /// others do that encode something.
-    pub(crate) fn resume(&self, published: Arc<Published>, deltas: impl Iterator<Item = Vec<u8>>) {
+    pub(crate) fn resume(&self, published: &Published, deltas: impl Iterator<Item = Vec<u8>>) {
         self.change(|downlink| *downlink = Downlink::resume(published, deltas));
     }
 
     /// Serves a version from now on; what leads there, to be stored.
-    pub(crate) fn publish(&self, published: Arc<Published>) -> Option<Shared> {
+    pub(crate) fn publish(&self, published: &Published) -> Option<Shared> {
         self.change(|downlink| downlink.publish(published))
     }
 

@@ -147,11 +147,11 @@ pub trait Store: Send {
     /// The journal cannot be opened; each entry may fail by itself.
     fn entries(&self) -> Result<Entries, StoreError>;
 
-    /// Stores bytes durably under their digest.
+    /// Stores the bytes that `write` gives, part by part, durably under their digest.
     ///
     /// # Errors
     /// A full or unwritable disk.
-    fn put(&mut self, bytes: &[u8]) -> Result<Digest, StoreError>;
+    fn put(&mut self, write: &mut WriteParts<'_>) -> Result<Digest, StoreError>;
 
     /// Bytes as they were stored.
     ///
@@ -201,6 +201,9 @@ pub trait Store: Send {
         None
     }
 }
+
+/// Gives bytes to whom it is given.
+pub type WriteParts<'a> = dyn FnMut(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> + 'a;
 
 /// Entries of a journal, in order.
 pub type Entries = Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send>;

@@ -228,7 +228,7 @@ impl World {
     }
 
     fn serve(&mut self, published: &Arc<Published>) {
-        self.downlink.publish(published.clone());
+        self.downlink.publish(published);
         let model = FetchedModel { model: published.model.clone(), statistics: published.statistics.clone() };
         self.served.retain(|(version, _)| *version != published.version);
         self.served.push_back((published.version, model));

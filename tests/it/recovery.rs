@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use client::Happening;
 use coordinator::store::folder::FolderStore;
-use coordinator::store::{Enrolled, Entries, Entry, Store, StoreError};
+use coordinator::store::{Enrolled, Entries, Entry, Store, StoreError, WriteParts};
 use coordinator_core::RoundReport;
 use fovea_tests::{Gate, Site, Tap, device, settings};
 use params::{Digest, Layout};
@@ -129,8 +129,8 @@ impl Store for Deadly {
     fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
         self.write(|store| store.append(entries))
     }
-    fn put(&mut self, bytes: &[u8]) -> Result<Digest, StoreError> {
-        self.write(|store| store.put(bytes))
+    fn put(&mut self, parts: &mut WriteParts<'_>) -> Result<Digest, StoreError> {
+        self.write(|store| store.put(parts))
     }
     fn keep_only(&mut self, blobs: &BTreeSet<Digest>) -> Result<(), StoreError> {
         self.write(|store| store.keep_only(blobs))

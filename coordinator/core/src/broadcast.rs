@@ -13,10 +13,29 @@ const SHIFT_MAX: u32 = 24;
 /// What becomes of wanted moves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Broadcast {
-    /// Moves that are published, in ticks.
-    pub(crate) sent: Vec<i32>,
+    /// Moves that are published.
+    pub(crate) sent: Sent,
     /// What is left; sent + residual is what was wanted. Empty when nothing is ever left.
     pub(crate) residual: Vec<i32>,
+}
+
+/// Published moves, in ticks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Of all weights.
+    All(Vec<i32>),
+    /// Of some, with their indices in increasing order.
+    Some(Vec<(u32, i32)>),
+}
+
+impl Sent {
+    /// Moves the model.
+    pub(crate) fn apply(&self, model: &mut Canonical) {
+        match self {
+            Self::All(moves) => model.advance(moves),
+            Self::Some(moves) => model.advance_at(moves),
+        }
+    }
 }
 
 /// Divides the moves `wanted` of `model`. `share`: of all weights, and of every tensor at least; all moves as they are when there is none.
@@ -24,30 +43,31 @@ pub(crate) struct Broadcast {
 /// Of each tensor the moves of the largest magnitude are sent, each rounded to a multiple of a step: the power of two below their
 /// mean magnitude, so that most are one or two steps. What is less than half a step waits as well.
 pub(crate) fn divide(model: &Canonical, wanted: Vec<i32>, share: Option<(f32, f32)>) -> Broadcast {
-    let Some((density, floor)) = share else { return Broadcast { sent: wanted, residual: Vec::new() } };
-    let (layout, grid) = (model.layout(), model.grid());
-    let mut values = Vec::with_capacity(wanted.len());
-    for (number, tensor) in layout.tensors().iter().enumerate() {
-        let step = grid.step(number);
-        values.extend(wanted[tensor.range()].iter().map(|&ticks| (f64::from(ticks) * step) as f32));
-    }
-    // 2^31 ticks of at most 2^127 could be too large to be compared; that is no model any more, and nothing is left out of it.
-    let Ok(chosen) = codec::strongest(layout, &values, density, floor) else {
-        return Broadcast { residual: vec![0; wanted.len()], sent: wanted };
+    let Some((density, floor)) = share else {
+        return Broadcast { sent: Sent::All(wanted), residual: Vec::new() };
     };
-    let chosen = by_tensor(layout, &chosen);
-    let (mut sent, mut residual) = (vec![0; wanted.len()], wanted);
-    for indices in &chosen {
+    let (layout, grid) = (model.layout(), model.grid());
+    let steps = (0..layout.tensors().len()).map(|number| grid.step(number)).collect();
+    // 2^31 ticks of at most 2^127 could be too large to be compared; that is no model any more, and nothing is left out of it.
+    let Ok(chosen) = codec::strongest(layout, &wanted, steps, density, floor) else {
+        return Broadcast { residual: vec![0; wanted.len()], sent: Sent::All(wanted) };
+    };
+    let mut residual = wanted;
+    let mut sent = Vec::with_capacity(chosen.len());
+    for indices in by_tensor(layout, &chosen) {
         let sum: f64 = indices.iter().map(|&index| f64::from(residual[index as usize].unsigned_abs())).sum();
         let mean = sum / indices.len().max(1) as f64;
         let shift = (mean.max(1.0).log2() as u32).min(SHIFT_MAX);
-        for &index in *indices {
-            let index = index as usize;
-            sent[index] = rounded(residual[index], shift);
-            residual[index] = residual[index].wrapping_sub(sent[index]);
+        for &index in indices {
+            let left = &mut residual[index as usize];
+            let step = rounded(*left, shift);
+            *left = left.wrapping_sub(step);
+            if step != 0 {
+                sent.push((index, step));
+            }
         }
     }
-    Broadcast { sent, residual }
+    Broadcast { sent: Sent::Some(sent), residual }
 }
 
 /// The multiple of 2^shift nearest to `ticks`.

@@ -3,7 +3,6 @@
 //! A rule that needs only sums takes each update as it arrives, so that memory does not grow with the number of clients.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use codec::tiles::UpdateError;
@@ -51,8 +50,10 @@ pub trait Combination: Send + fmt::Debug {
         threads: usize,
     ) -> Result<(), UpdateError>;
 
-    /// The combined update of neighbouring values, by flat index, in subticks (2^-8 of the grid's step), in layout order.
-    fn combined(&self, values: Range<usize>) -> Vec<i64>;
+    /// The combined update of the values from flat index `first` to those taken before, in subticks (2^-8 of the grid's step), in layout
+    /// order. Taken from the end to the start, so that its memory is free by the time that a version is made of it; nothing can be added
+    /// any more.
+    fn take(&mut self, first: usize) -> Vec<i64>;
 }
 
 /// Builds the rule `choice` names.

@@ -137,20 +137,23 @@ impl Contributions {
         &self.clients
     }
 
-    /// The version that these updates make of the round's base.
-    pub(crate) fn next_version(&self, config: &RunConfig) -> Published {
+    /// The version that these updates make of the round's base. They are used up by it: their sums and what the base had left out give
+    /// their memory to the new version, if nobody else holds the base.
+    pub(crate) fn make_version(&mut self, config: &RunConfig) -> Published {
+        let (mut optimiser, mut wanted) = match Arc::get_mut(&mut self.base) {
+            Some(base) => (std::mem::take(&mut base.optimiser), std::mem::take(&mut base.residual)),
+            None => (self.base.optimiser.clone(), self.base.residual.clone()),
+        };
         let base = &*self.base;
-        let mut optimiser = base.optimiser.clone();
         let mut model = base.model.clone();
         let values = model.ticks().len();
         // What has been left out so far, and what these updates want.
-        let mut wanted = base.residual.clone();
         wanted.resize(values, 0);
-        // By tiles: as a whole, the combined update and the move would take three times the memory of the model.
-        for first in (0..values).step_by(TILE) {
+        // By tiles, from the end: as a whole, the combined update and the move would take three times the memory of the model.
+        for first in (0..values).step_by(TILE).rev() {
             let tile = first..values.min(first + TILE);
-            let state = if optimiser.is_empty() { &mut [] } else { &mut optimiser[tile.clone()] };
-            let moves = config.server_optimiser().step(state, &self.combination.combined(tile));
+            let state = if optimiser.is_empty() { &mut [] } else { &mut optimiser[tile] };
+            let moves = config.server_optimiser().step(state, &self.combination.take(first));
             for (wanted, step) in wanted[first..].iter_mut().zip(&moves) {
                 *wanted = wanted.saturating_add(*step);
             }
@@ -158,7 +161,8 @@ impl Contributions {
         let version = Version(base.version.0 + 1);
         let share = config.settings().downlink.share(version, config.settings().rounds);
         let Broadcast { sent, residual } = broadcast::divide(&model, wanted, share);
-        model.advance(&sent);
+        sent.apply(&mut model);
+        drop(sent);
         Published {
             version,
             layout: base.layout.clone(),

@@ -9,10 +9,10 @@ mod sizes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use codec::delta::{Content, Delta, Heading};
+use codec::delta::{Content, Delta, Heading, encode_between, encode_sum};
 use codec::snapshot::encode_snapshot;
 use codec::statistics::StatisticsLayout;
-use params::Scope;
+use params::{Canonical, Scope};
 use protocol::id::Version;
 use protocol::message::{Part, PartKind};
 
@@ -25,7 +25,7 @@ pub const VERSIONS_SERVED: usize = 2;
 /// Deltas kept: two for each version, so a device may miss this half as many versions before it has to fetch a whole one.
 pub const STEPS_MAX: usize = protocol::limits::DOWNLOAD_PARTS_MAX;
 /// Bytes of deltas kept, for each shared weight: beyond, a chain of them costs more than a whole version.
-const STEP_BYTES_PER_WEIGHT: usize = 4;
+const STEP_BYTES_PER_WEIGHT: usize = 2;
 
 /// Bytes of one part, shared by all downloads.
 pub type Shared = Arc<[u8]>;
@@ -61,10 +61,12 @@ struct Step {
 /// A version that can be asked for.
 #[derive(Debug)]
 struct Served {
-    published: Arc<Published>,
+    version: Version,
     content: Content,
     /// Number of its state.
     state: u64,
+    /// Its weights and statistics; not of an older one that the steps lead back to.
+    whole: Option<(Canonical, Vec<f32>)>,
     /// Encoded when it is needed first.
     snapshot: OnceLock<Shared>,
 }
@@ -86,9 +88,9 @@ pub struct Downlink {
 impl Downlink {
     /// Goes on after a restart: `published` is what was published last, `steps` are the deltas up to it as
     /// [`Downlink::publish`] gave them, in order. Those that do not lead to it are left out.
-    pub fn resume(published: Arc<Published>, steps: impl Iterator<Item = Vec<u8>>) -> Self {
+    pub fn resume(published: &Published, steps: impl Iterator<Item = Vec<u8>>) -> Self {
         let mut downlink = Self::default();
-        let Some(layout) = statistics_of(&published) else { return downlink };
+        let Some(layout) = statistics_of(published) else { return downlink };
         let content = published.content();
         for bytes in steps {
             let decoded = Delta::decode(&published.model, layout.len(), &bytes);
@@ -96,7 +98,7 @@ impl Downlink {
             if downlink.steps.back().is_some_and(|last| last.heading.result != heading.base) {
                 downlink.forget();
             }
-            downlink.push(&published, layout.len(), Step { heading, piece: bytes.into() });
+            downlink.push(&published.model, layout.len(), Step { heading, piece: bytes.into() });
         }
         // A crash may have come between a delta and what it leads to, or the other way round.
         while downlink.steps.back().is_some_and(|last| last.heading.result != content) {
@@ -109,10 +111,10 @@ impl Downlink {
 
     /// A version is published, or again with other statistics; the delta that leads there, to be kept for
     /// [`Downlink::resume`], if there is one worth keeping.
-    pub fn publish(&mut self, published: Arc<Published>) -> Option<Shared> {
+    pub fn publish(&mut self, published: &Published) -> Option<Shared> {
         let content = published.content();
         let Some(last) = self.served.back() else {
-            self.layout = statistics_of(&published);
+            self.layout = statistics_of(published);
             self.serve(published, content);
             return None;
         };
@@ -121,25 +123,20 @@ impl Downlink {
             self.serve(published, content);
             return None;
         }
-        let before = last.published.clone();
-        let base = last.content;
+        let Published { version, model, statistics, .. } = published;
+        let (from, base) = (last.version, last.content);
+        let (before, before_statistics) = last.whole.as_ref()?;
         let layout = self.layout.as_ref()?;
-        let same = before.model.layout() == published.model.layout()
-            && before.model.grid() == published.model.grid()
-            && before.statistics.len() == published.statistics.len();
+        let same = before.layout() == model.layout()
+            && before.grid() == model.grid()
+            && before_statistics.len() == statistics.len();
         let mut kept = None;
         if same {
-            let delta = Delta::between(
-                layout,
-                (&before.model, &before.statistics),
-                (&published.model, &published.statistics),
-            );
-            let (from, to) = (before.version.0, published.version.0);
-            let heading = Heading { from, to, base, result: content };
-            let statistics_len = layout.len();
-            let piece: Shared = delta.encode(&heading, &published.model, statistics_len).into();
-            if piece.len() <= bytes_max(&published) / 2 {
-                self.push(&published, statistics_len, Step { heading, piece: piece.clone() });
+            let heading = Heading { from: from.0, to: version.0, base, result: content };
+            let piece: Shared =
+                encode_between(&heading, layout, (before, before_statistics), (model, statistics)).into();
+            if piece.len() <= bytes_max(model) / 4 * 3 {
+                self.push(model, layout.len(), Step { heading, piece: piece.clone() });
                 kept = Some(piece);
             }
         }
@@ -152,16 +149,16 @@ impl Downlink {
 
     /// What a device needs for `version` that holds a state of this name; `None` if the version cannot be had.
     pub fn offer(&self, version: Version, held: Option<Content>) -> Option<Offer> {
-        let served = self.served.iter().find(|served| served.published.version == version)?;
+        let served = self.served.iter().find(|served| served.version == version)?;
         let way = held.and_then(|held| self.way(held, served));
-        let cheap = served.published.model.ticks().len() as u64;
+        let cheap = self.served.back()?.whole.as_ref()?.0.ticks().len() as u64;
         // A whole version is hardly below a byte for each weight: then it need not even be encoded.
         match way {
             Some(way) if way.bytes() <= cheap / 2 => Some(way),
-            Some(way) if way.bytes() <= self.snapshot(served).len() as u64 => Some(way),
+            Some(way) if way.bytes() <= self.snapshot(served)?.len() as u64 => Some(way),
             _ => {
                 let mut offer = Offer::default();
-                offer.push(PartKind::Snapshot, version, version, self.snapshot(served));
+                offer.push(PartKind::Snapshot, version, version, self.snapshot(served)?);
                 Some(offer)
             }
         }
@@ -169,16 +166,34 @@ impl Downlink {
 
     /// The newest version.
     pub fn newest(&self) -> Option<Version> {
-        self.served.back().map(|served| served.published.version)
+        self.served.back().map(|served| served.version)
     }
 
-    fn snapshot<'a>(&self, served: &'a Served) -> &'a Shared {
-        served.snapshot.get_or_init(|| {
-            let Published { model, statistics, .. } = &*served.published;
-            self.layout
-                .as_ref()
-                .map_or_else(Shared::default, |layout| encode_snapshot(layout, model, statistics).into())
-        })
+    fn snapshot<'a>(&self, served: &'a Served) -> Option<&'a Shared> {
+        if served.snapshot.get().is_none() {
+            let layout = self.layout.as_ref()?;
+            let encoded = match &served.whole {
+                Some((model, statistics)) => encode_snapshot(layout, model, statistics),
+                None => {
+                    let (model, statistics) = self.back_to(served, layout)?;
+                    encode_snapshot(layout, &model, &statistics)
+                }
+            };
+            let _ = served.snapshot.set(encoded.into());
+        }
+        served.snapshot.get()
+    }
+
+    /// An older version, made again from the newest.
+    fn back_to(&self, served: &Served, layout: &StatisticsLayout) -> Option<(Canonical, Vec<f32>)> {
+        let (mut model, mut statistics) = self.served.back()?.whole.clone()?;
+        let steps = usize::try_from(served.state.checked_sub(self.first)?).ok()?..;
+        for step in self.steps.range(steps).rev() {
+            let (_, delta) = Delta::decode(&model, layout.len(), &step.piece).ok()?;
+            delta.reversed().apply(layout, &mut model, &mut statistics);
+        }
+        debug_assert_eq!(codec::delta::content(&model.digest(), &statistics), served.content);
+        Some((model, statistics))
     }
 
     /// The cheapest deltas from a state to a version, if there are any.
@@ -220,47 +235,46 @@ impl Downlink {
     }
 
     /// Serves a version from now on, at the state that the last step leads to; the oldest one goes.
-    fn serve(&mut self, published: Arc<Published>, content: Content) {
+    fn serve(&mut self, published: &Published, content: Content) {
         let state = self.first + self.steps.len() as u64;
-        self.served.retain(|served| served.published.version != published.version);
-        self.served.push_back(Served { published, content, state, snapshot: OnceLock::new() });
+        let Published { version, model, statistics, .. } = published;
+        self.served.retain(|served| served.version != *version);
+        for older in self.served.iter_mut().filter(|older| older.state >= self.first) {
+            older.whole = None;
+        }
+        let whole = Some((model.clone(), statistics.clone()));
+        self.served.push_back(Served { version: *version, content, state, whole, snapshot: OnceLock::new() });
         while self.served.len() > VERSIONS_SERVED {
             self.served.pop_front();
         }
     }
 
     /// Adds a step and the sums that it completes: spans of 2, 4, 8... steps that start at multiples of their lengths.
-    fn push(&mut self, published: &Published, statistics_len: usize, step: Step) {
+    fn push(&mut self, model: &Canonical, statistics_len: usize, step: Step) {
         self.bytes += step.piece.len();
         self.steps.push_back(step);
         let end = self.first + self.steps.len() as u64;
-        let model = &published.model;
-        let decode = |step: &Step| Delta::decode(model, statistics_len, &step.piece).ok();
-        let mut sum: Option<Delta> = None;
         let mut len = 2;
         while end.is_multiple_of(len) && end - len >= self.first {
             let (start, half) = (end - len, len / 2);
             let (Some(earlier), Some(later)) = (self.span(start, half), self.span(end - half, half)) else {
                 break;
             };
-            let later_delta = match sum.take() {
-                Some(sum) => Some(sum),
-                None => decode(later).map(|(_, delta)| delta),
-            };
-            let (Some((first, earlier_delta)), Some(later_delta)) = (decode(earlier), later_delta) else {
+            let Ok((heading, piece)) = encode_sum(model, statistics_len, &earlier.piece, &later.piece) else {
                 break;
             };
-            let Heading { to, result, .. } = later.heading;
-            let heading = Heading { to, result, ..first };
-            let delta = earlier_delta.then(&later_delta);
-            let piece: Shared = delta.encode(&heading, model, statistics_len).into();
             self.bytes += piece.len();
-            self.merged.insert((start, len), Step { heading, piece });
-            sum = Some(delta);
+            self.merged.insert((start, len), Step { heading, piece: piece.into() });
             len *= 2;
         }
-        while self.steps.len() > STEPS_MAX || self.bytes > bytes_max(published) {
+        // Steps that lead back to a version which is served stay, however long.
+        let states = self.served.iter().map(|served| served.state).filter(|state| *state >= self.first);
+        let needed = states.min().unwrap_or(end - 1);
+        while (self.steps.len() > STEPS_MAX || self.bytes > bytes_max(model)) && self.first < needed {
             self.drop_first();
+        }
+        if self.bytes > bytes_max(model) {
+            self.drop_merged(|_, _| true);
         }
     }
 
@@ -305,8 +319,8 @@ impl Downlink {
     }
 }
 
-fn bytes_max(published: &Published) -> usize {
-    STEP_BYTES_PER_WEIGHT * published.model.ticks().len() + (64 << 10)
+fn bytes_max(model: &Canonical) -> usize {
+    STEP_BYTES_PER_WEIGHT * model.ticks().len() + (64 << 10)
 }
 
 fn statistics_of(published: &Published) -> Option<StatisticsLayout> {

@@ -1,5 +1,6 @@
 //! A model version as it is stored and served.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use codec::delta::Content;
@@ -7,6 +8,9 @@ use params::{Canonical, Digest, Grid, GridError, Layout, LayoutError, TensorSpec
 use protocol::id::Version;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+/// Words that are turned into bytes together.
+const WORDS_AT_A_TIME: usize = 1 << 12;
 
 /// A model version, with everything needed to go on from it.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +100,19 @@ impl Published {
     /// The version as bytes: one line of JSON, then shared weights (i32 ticks), statistics and optimiser state
     /// (f32), residual (i32).
     pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let Ok(()) = self.write_to(&mut |part| {
+            bytes.extend_from_slice(part);
+            Ok::<_, Infallible>(())
+        });
+        bytes
+    }
+
+    /// [`Published::encode`] in parts of some kilobytes, so that nobody has to hold it as a whole.
+    ///
+    /// # Errors
+    /// Those of `write`, at which it ends.
+    pub fn write_to<E>(&self, write: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let head = Head {
             version: self.version,
             digest: self.digest,
@@ -109,11 +126,18 @@ impl Published {
             unreachable!("the head is made of plain values")
         };
         bytes.push(b'\n');
-        bytes.extend(self.model.ticks().iter().flat_map(|tick| tick.to_le_bytes()));
-        let floats = self.statistics.iter().chain(&self.optimiser);
-        bytes.extend(floats.flat_map(|value| value.to_le_bytes()));
-        bytes.extend(self.residual.iter().flat_map(|ticks| ticks.to_le_bytes()));
-        bytes
+        write(&bytes)?;
+        write_words(self.model.ticks(), |ticks| ticks.to_le_bytes(), write)?;
+        write_words(&self.statistics, |value| value.to_le_bytes(), write)?;
+        write_words(&self.optimiser, |value| value.to_le_bytes(), write)?;
+        write_words(&self.residual, |ticks| ticks.to_le_bytes(), write)
+    }
+
+    /// The same without what is never served.
+    pub fn served(&self) -> Self {
+        let Self { version, digest, .. } = *self;
+        let (layout, model, statistics) = (self.layout.clone(), self.model.clone(), self.statistics.clone());
+        Self { version, layout, model, statistics, digest, optimiser: Vec::new(), residual: Vec::new() }
     }
 
     /// Reads what [`Published::encode`] wrote, and checks the digest of the weights.
@@ -151,6 +175,20 @@ impl Published {
         let residual = words.map(i32::from_le_bytes).collect();
         Ok(Self { version, layout, model, statistics, digest, optimiser, residual })
     }
+}
+
+fn write_words<T: Copy, E>(
+    words: &[T],
+    bytes_of: impl Fn(T) -> [u8; 4],
+    write: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut bytes = Vec::with_capacity(4 * WORDS_AT_A_TIME.min(words.len()));
+    for words in words.chunks(WORDS_AT_A_TIME) {
+        bytes.clear();
+        bytes.extend(words.iter().flat_map(|&word| bytes_of(word)));
+        write(&bytes)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

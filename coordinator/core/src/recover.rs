@@ -259,8 +259,9 @@ impl Replay {
     fn closed(&mut self, report: RoundReport) -> Result<(), RecoverError> {
         let open = self.end(report.round)?;
         let (version, expected) = (report.version, report.model_digest);
-        if let Some((contributions, _)) = open.contributions {
-            self.head = Some(Arc::new(contributions.next_version(&self.cx.config)));
+        if let Some((mut contributions, _)) = open.contributions {
+            self.head = None;
+            self.head = Some(Arc::new(contributions.make_version(&self.cx.config)));
         }
         if let Some(head) = self.head.as_ref().filter(|head| head.version == version)
             && head.digest != expected

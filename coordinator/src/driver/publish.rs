@@ -18,11 +18,11 @@ impl Driver {
         let snapshots = self.snapshots.clone();
         let (delta, blob) = self
             .with_store(move |store| {
-                let blob = store.put(&published.encode())?;
+                let blob = store.put(&mut |write| published.write_to(write))?;
                 let versions = store.versions()?;
                 let kept = versions.into_values().rev().take(VERSIONS_MAX).chain([blob]);
                 store.keep_only(&kept.collect())?;
-                Ok((snapshots.publish(published), blob))
+                Ok((snapshots.publish(&published), blob))
             })
             .await?;
         let bytes = delta.as_ref().map(|delta| delta.len());

@@ -50,10 +50,11 @@ pub(crate) fn recover(config: RunConfig, store: &dyn Store) -> Result<Recovered,
         }
         Entry::Version { .. } | Entry::Report(_) | Entry::Enrolled(_) => None,
     });
-    let core = Coordinator::recover(config, Timestamp::START, published.clone(), records, &mut effects);
+    let served = published.as_ref().map(Published::served);
+    let core = Coordinator::recover(config, Timestamp::START, published, records, &mut effects);
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(Recovered { core: core?, published, effects, notices, parted, deltas }),
+        None => Ok(Recovered { core: core?, published: served, effects, notices, parted, deltas }),
     }
 }
 

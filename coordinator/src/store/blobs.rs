@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
-use params::Digest;
+use params::{Digest, Digester};
 
-use super::StoreError;
+use super::{StoreError, WriteParts};
 use crate::durable::{self, Access};
 
 #[derive(Debug)]
@@ -21,14 +21,18 @@ impl Blobs {
         Self { folder }
     }
 
-    pub(super) fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
-        let blob = Digest::of(&[bytes]);
-        let path = self.folder.join(blob.to_string());
-        // Present means whole: the name appears by a rename of a synced file. A damaged one is replaced.
-        if self.get(&blob).is_err() {
-            durable::write(&path, bytes, Access::Usual).map_err(|source| StoreError::io(path, source))?;
-        }
-        Ok(blob)
+    pub(super) fn put(&self, write: &mut WriteParts<'_>) -> Result<Digest, StoreError> {
+        let mut digester = Digester::default();
+        // Its name is known when all of it is written. One that is there already is replaced: it may be damaged.
+        let written = durable::write_parts(&self.folder.join("blob"), Access::Usual, |file| {
+            write(&mut |part| {
+                digester.update(part);
+                file.write_all(part)
+            })?;
+            let blob = std::mem::take(&mut digester).finish();
+            Ok((blob, self.folder.join(blob.to_string())))
+        });
+        written.map_err(|source| StoreError::io(&self.folder, source))
     }
 
     pub(super) fn get(&self, blob: &Digest) -> Result<Vec<u8>, StoreError> {

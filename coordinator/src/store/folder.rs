@@ -10,7 +10,7 @@ use protocol::id::{ClientId, Round, Version};
 use super::blobs::Blobs;
 use super::index::Index;
 use super::journal::{Frame, Journal};
-use super::{Enrolled, Entries, Entry, Store, StoreError, Updates, compacted};
+use super::{Enrolled, Entries, Entry, Store, StoreError, Updates, WriteParts, compacted};
 use crate::limits::{COMPACTED_BYTES_MIN, VERSIONS_MAX};
 use crate::state::{StateError, StateFolder, StateLock};
 
@@ -110,8 +110,8 @@ impl Store for FolderStore {
         Ok(Box::new(entries))
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<Digest, StoreError> {
-        self.blobs.put(bytes)
+    fn put(&mut self, write: &mut WriteParts<'_>) -> Result<Digest, StoreError> {
+        self.blobs.put(write)
     }
 
     fn get(&self, blob: &Digest) -> Result<Vec<u8>, StoreError> {

@@ -8,7 +8,7 @@ use coordinator_core::journal::Compaction;
 use params::Digest;
 use protocol::id::{ClientId, Round, Version};
 
-use super::{Enrolled, Entries, Entry, Store, StoreError, compacted};
+use super::{Enrolled, Entries, Entry, Store, StoreError, WriteParts, compacted};
 use crate::limits::VERSIONS_MAX;
 
 /// Clones share what they hold, so that a test can go on with what a "killed" coordinator has left.
@@ -39,9 +39,15 @@ impl Store for MemoryStore {
         Ok(Box::new(self.held().entries.clone().into_iter().map(Ok)))
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<Digest, StoreError> {
-        let blob = Digest::of(&[bytes]);
-        self.held().blobs.insert(blob, bytes.to_vec());
+    fn put(&mut self, write: &mut WriteParts<'_>) -> Result<Digest, StoreError> {
+        let mut bytes = Vec::new();
+        let written = write(&mut |part| {
+            bytes.extend_from_slice(part);
+            Ok(())
+        });
+        written.map_err(|source| StoreError::io("memory", source))?;
+        let blob = Digest::of(&[&bytes]);
+        self.held().blobs.insert(blob, bytes);
         Ok(blob)
     }
 

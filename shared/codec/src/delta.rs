@@ -4,21 +4,17 @@
 //! Everything is an integer, so the deltas of consecutive versions can be added up ([`Delta::then`]) and the sum leads where the
 //! chain leads. FORMAT.md has the bytes and the reasons.
 
-use params::{Canonical, Digest, Layout};
+use std::convert::Infallible;
 
-use crate::adaptive::Adaptive;
-use crate::bits::{BitReader, BitWriter};
-use crate::error::{DecodeError, Rule};
-use crate::frame::{open, put_varint, seal};
+use params::{Canonical, Digest};
+
+use crate::error::DecodeError;
 use crate::statistics::StatisticsLayout;
 use crate::statistics::codes::{codes, values};
 
-/// First byte: differences between versions.
-const KIND: u8 = 0x51;
-/// Bits of an explicit shift.
-const SHIFT_BITS: u32 = 5;
-/// Largest shift.
-const SHIFT_MAX: u32 = 31;
+mod stream;
+
+use stream::{Outline, Reading, Writing, differences};
 
 /// Names a version with its statistics: the first eight bytes of a digest over both.
 pub type Content = [u8; 8];
@@ -58,8 +54,8 @@ impl Delta {
     /// If there are not as many statistics as the layout has.
     pub fn between(layout: &StatisticsLayout, from: (&Canonical, &[f32]), to: (&Canonical, &[f32])) -> Self {
         debug_assert_eq!((from.0.layout(), from.0.grid()), (to.0.layout(), to.0.grid()));
-        let weights = differences(from.0.ticks(), to.0.ticks());
-        let statistics = differences(&codes(layout, from.1), &codes(layout, to.1));
+        let weights = differences(from.0.ticks(), to.0.ticks()).collect();
+        let statistics = differences(&codes(layout, from.1), &codes(layout, to.1)).collect();
         Self { weights, statistics }
     }
 
@@ -93,37 +89,21 @@ impl Delta {
         statistics.copy_from_slice(&values(layout, &moved));
     }
 
+    /// What leads back.
+    #[must_use]
+    pub fn reversed(mut self) -> Self {
+        let entries = self.weights.iter_mut().chain(&mut self.statistics);
+        entries.for_each(|(_, difference)| *difference = difference.wrapping_neg());
+        self
+    }
+
     /// Encodes it; `model` is any version of the run, for its layout and steps.
     pub fn encode(&self, heading: &Heading, model: &Canonical, statistics_len: usize) -> Vec<u8> {
-        let mut bytes = vec![KIND];
-        let numbers = [heading.from, heading.to, model.layout().len() as u32, statistics_len as u32];
-        numbers.into_iter().for_each(|number| put_varint(&mut bytes, number));
-        bytes.extend([heading.base, heading.result].as_flattened());
-        put_varint(&mut bytes, self.weights.len() as u32);
-        put_varint(&mut bytes, self.statistics.len() as u32);
-        let statistics_shift = common_shift(&self.statistics);
-        bytes.push(statistics_shift as u8);
-
-        let mut stream = BitWriter::after(bytes);
-        let mut shifts = Vec::new();
-        let mut steps = Steps::default();
-        for (entries, exponent) in by_tensor(model.layout(), &self.weights).zip(model.grid().exponents()) {
-            let predicted = steps.predict(*exponent);
-            let shift = if entries.is_empty() { predicted } else { common_shift(entries) };
-            stream.put(u32::from(shift != predicted), 1);
-            if shift != predicted {
-                stream.put(shift, SHIFT_BITS);
-                steps.note(shift, *exponent);
-            }
-            shifts.push(shift);
-        }
-        let mut entries = Entries::of(self.weights.len(), model.layout().len());
-        for (of_tensor, &shift) in by_tensor(model.layout(), &self.weights).zip(&shifts) {
-            of_tensor.iter().for_each(|&entry| entries.put(&mut stream, entry, shift));
-        }
-        let mut entries = Entries::of(self.statistics.len(), statistics_len);
-        self.statistics.iter().for_each(|&entry| entries.put(&mut stream, entry, statistics_shift));
-        seal(stream.finish())
+        let mut outline = Outline::of(model);
+        self.weights.iter().for_each(|&entry| outline.note(entry));
+        let mut writing = Writing::begin(heading, model, outline, &self.statistics, statistics_len);
+        self.weights.iter().for_each(|&entry| writing.put(entry));
+        writing.finish(&self.statistics)
     }
 
     /// Decodes one; `model` is any version of the run, for its layout and steps. Memory is at most 8 bytes per weight and statistic,
@@ -136,204 +116,110 @@ impl Delta {
         statistics_len: usize,
         bytes: &[u8],
     ) -> Result<(Heading, Self), DecodeError> {
-        let mut reader = open(bytes)?;
-        let kind = reader.u8()?;
-        if kind != KIND {
-            return Err(DecodeError { offset: 0, rule: Rule::Unknown { what: "kind", found: kind } });
+        let mut reading = Reading::begin(model, statistics_len, bytes)?;
+        let mut weights = Vec::with_capacity(reading.left());
+        while let Some(entry) = reading.next()? {
+            weights.push(entry);
         }
-        let (from, to) = (reader.varint()?, reader.varint()?);
-        let len = model.layout().len();
-        reader.expect("number of values", len)?;
-        reader.expect("number of statistics", statistics_len)?;
-        let heading = Heading { from, to, base: reader.array()?, result: reader.array()? };
-        let count = reader.bounded("number of weights", 0, len)?;
-        let statistics_count = reader.bounded("number of changed statistics", 0, statistics_len)?;
-        let statistics_shift = u32::from(reader.byte("step of statistics", 0, SHIFT_MAX as u8)?);
-        // Nothing is allocated for entries that the bytes cannot hold.
-        if (count as u64 + statistics_count as u64) * ENTRY_BITS_MIN > 8 * reader.remaining() as u64 {
-            return Err(reader.error(Rule::Truncated));
-        }
-        let start = reader.offset();
-        let mut stream = BitReader::new(reader.rest(), start);
-        let tensors = model.layout().tensors();
-        let mut shifts = Vec::with_capacity(tensors.len());
-        let mut steps = Steps::default();
-        for exponent in model.grid().exponents() {
-            let predicted = steps.predict(*exponent);
-            let explicit = stream.get(1)? == 1;
-            let shift = if explicit { stream.get(SHIFT_BITS)? } else { predicted };
-            if explicit {
-                if shift == predicted {
-                    return Err(stream.error(Rule::Form { what: "the step of a tensor" }));
-                }
-                steps.note(shift, *exponent);
-            }
-            shifts.push((shift, explicit));
-        }
-        let mut entries = Entries::of(count, len);
-        let mut weights = Vec::with_capacity(count);
-        let mut tensor = 0;
-        // Bits that any multiple of the tensor has.
-        let mut seen = 0;
-        for _ in 0..count {
-            let index = entries.index(&mut stream)?;
-            while index as usize >= tensors[tensor].range().end {
-                check_step(&stream, shifts[tensor].1, seen)?;
-                (tensor, seen) = (tensor + 1, 0);
-            }
-            let (multiple, ticks) = entries.difference(&mut stream, shifts[tensor].0)?;
-            seen |= multiple;
-            weights.push((index, ticks));
-        }
-        for &(_, explicit) in shifts.iter().skip(tensor) {
-            check_step(&stream, explicit, seen)?;
-            seen = 0;
-        }
-        let mut entries = Entries::of(statistics_count, statistics_len);
-        let mut statistics = Vec::with_capacity(statistics_count);
-        let mut seen = 0;
-        for _ in 0..statistics_count {
-            let index = entries.index(&mut stream)?;
-            let (multiple, change) = entries.difference(&mut stream, statistics_shift)?;
-            seen |= multiple;
-            statistics.push((index, change));
-        }
-        check_step(&stream, statistics_shift > 0, seen)?;
-        stream.end()?;
+        let (heading, statistics) = reading.finish()?;
         Ok((heading, Self { weights, statistics }))
     }
 }
 
-/// The step of some entries is the coarsest one: with entries, some multiple is odd; without, it is not given.
-fn check_step(stream: &BitReader<'_>, explicit: bool, seen: u32) -> Result<(), DecodeError> {
-    let coarsest = if seen == 0 { !explicit } else { seen & 1 == 1 };
-    if coarsest { Ok(()) } else { Err(stream.error(Rule::Form { what: "the step of a tensor" })) }
+/// As [`Delta::between`] and then [`Delta::encode`], in no more memory than the bytes take.
+///
+/// # Panics
+/// If there are not as many statistics as the layout has.
+pub fn encode_between(
+    heading: &Heading,
+    layout: &StatisticsLayout,
+    from: (&Canonical, &[f32]),
+    to: (&Canonical, &[f32]),
+) -> Vec<u8> {
+    debug_assert_eq!((from.0.layout(), from.0.grid()), (to.0.layout(), to.0.grid()));
+    let weights = || differences(from.0.ticks(), to.0.ticks());
+    let statistics: Vec<_> = differences(&codes(layout, from.1), &codes(layout, to.1)).collect();
+    let mut outline = Outline::of(to.0);
+    weights().for_each(|entry| outline.note(entry));
+    let mut writing = Writing::begin(heading, to.0, outline, &statistics, layout.len());
+    weights().for_each(|entry| writing.put(entry));
+    writing.finish(&statistics)
 }
 
-/// What differs, with its index.
-fn differences(from: &[i32], to: &[i32]) -> Vec<(u32, i32)> {
-    let pairs = (0..).zip(from.iter().zip(to));
-    pairs
-        .filter(|(_, (from, to))| from != to)
-        .map(|(index, (from, to))| (index, to.wrapping_sub(*from)))
-        .collect()
+/// The bytes of [`Delta::then`] from those of both, of which the later one starts where the earlier one leads, in no more memory than
+/// the bytes take.
+///
+/// # Errors
+/// Bytes that are no deltas of the run that `model` is a version of.
+pub fn encode_sum(
+    model: &Canonical,
+    statistics_len: usize,
+    earlier: &[u8],
+    later: &[u8],
+) -> Result<(Heading, Vec<u8>), DecodeError> {
+    let mut outline = Outline::of(model);
+    let (heading, statistics) =
+        each_of_sum(model, statistics_len, earlier, later, &mut |entry| outline.note(entry))?;
+    let mut writing = Writing::begin(&heading, model, outline, &statistics, statistics_len);
+    each_of_sum(model, statistics_len, earlier, later, &mut |entry| writing.put(entry))?;
+    Ok((heading, writing.finish(&statistics)))
+}
+
+/// Goes through the weights of a sum; its heading and statistics.
+fn each_of_sum(
+    model: &Canonical,
+    statistics_len: usize,
+    earlier: &[u8],
+    later: &[u8],
+    visit: &mut dyn FnMut((u32, i32)),
+) -> Result<(Heading, Vec<(u32, i32)>), DecodeError> {
+    let mut one = Reading::begin(model, statistics_len, earlier)?;
+    let mut other = Reading::begin(model, statistics_len, later)?;
+    merge(&mut || one.next(), &mut || other.next(), visit)?;
+    let ((first, one), (last, other)) = (one.finish()?, other.finish()?);
+    let heading = Heading { from: first.from, base: first.base, ..last };
+    Ok((heading, sum(&one, &other)))
 }
 
 /// The sum of both, without zeros.
 fn sum(one: &[(u32, i32)], other: &[(u32, i32)]) -> Vec<(u32, i32)> {
     let mut all = Vec::with_capacity(one.len() + other.len());
-    let (mut one, mut other) = (one.iter().copied().peekable(), other.iter().copied().peekable());
+    let (mut one, mut other) = (one.iter().copied(), other.iter().copied());
+    let merged =
+        merge::<Infallible>(&mut || Ok(one.next()), &mut || Ok(other.next()), &mut |entry| all.push(entry));
+    let Ok(()) = merged;
+    all
+}
+
+/// Entries one by one, in order of index.
+type Next<'a, E> = &'a mut dyn FnMut() -> Result<Option<(u32, i32)>, E>;
+
+/// Goes through the sum of both, without zeros.
+fn merge<E>(one: Next<'_, E>, other: Next<'_, E>, visit: &mut dyn FnMut((u32, i32))) -> Result<(), E> {
+    let (mut a, mut b) = (one()?, other()?);
     loop {
-        let entry = match (one.peek(), other.peek()) {
-            (Some(&(first, a)), Some(&(second, b))) if first == second => {
-                one.next();
-                other.next();
-                (first, a.wrapping_add(b))
+        let (index, difference) = match (a, b) {
+            (Some((first, x)), Some((second, y))) if first == second => {
+                (a, b) = (one()?, other()?);
+                (first, x.wrapping_add(y))
             }
-            (Some(&entry), Some(&(second, _))) if entry.0 < second => {
-                one.next();
+            (Some(entry), Some((second, _))) if entry.0 < second => {
+                a = one()?;
                 entry
             }
-            (Some(&entry), None) => {
-                one.next();
+            (Some(entry), None) => {
+                a = one()?;
                 entry
             }
-            (_, Some(&entry)) => {
-                other.next();
+            (_, Some(entry)) => {
+                b = other()?;
                 entry
             }
-            (None, None) => return all,
+            (None, None) => return Ok(()),
         };
-        if entry.1 != 0 {
-            all.push(entry);
+        if difference != 0 {
+            visit((index, difference));
         }
-    }
-}
-
-/// The entries of each tensor, in order.
-fn by_tensor<'a>(layout: &'a Layout, entries: &'a [(u32, i32)]) -> impl Iterator<Item = &'a [(u32, i32)]> {
-    let mut rest = entries;
-    layout.tensors().iter().map(move |tensor| {
-        let end = tensor.range().end;
-        let of_tensor;
-        (of_tensor, rest) = rest.split_at(rest.partition_point(|entry| (entry.0 as usize) < end));
-        of_tensor
-    })
-}
-
-/// How many low bits are zero in all entries; 0 without entries.
-fn common_shift(entries: &[(u32, i32)]) -> u32 {
-    let seen = entries.iter().fold(0, |seen, entry| seen | entry.1);
-    if seen == 0 { 0 } else { seen.trailing_zeros() }
-}
-
-/// Steps of tensors: most have the same one in real units, whatever their grids.
-#[derive(Debug, Default)]
-struct Steps {
-    /// Exponent of the last step that was given.
-    exponent: i32,
-}
-
-impl Steps {
-    /// The shift that gives the same step on a grid with this exponent, as far as there is one.
-    fn predict(&self, grid: i8) -> u32 {
-        (self.exponent - i32::from(grid)).clamp(0, SHIFT_MAX as i32) as u32
-    }
-
-    fn note(&mut self, shift: u32, grid: i8) {
-        self.exponent = shift as i32 + i32::from(grid);
-    }
-}
-
-/// Bits of an entry at least: gap, sign, multiple.
-const ENTRY_BITS_MIN: u64 = 3;
-
-/// Entries in order of index: the gap to the one before, the sign, the multiple of the step less one.
-#[derive(Debug)]
-struct Entries {
-    next: u32,
-    end: usize,
-    gaps: Adaptive,
-    multiples: Adaptive,
-}
-
-impl Entries {
-    /// So many are to come among `len` places.
-    fn of(count: usize, len: usize) -> Self {
-        let gap = (len - count) / count.max(1);
-        Self { next: 0, end: len, gaps: Adaptive::expecting(gap as u32), multiples: Adaptive::expecting(1) }
-    }
-
-    fn put(&mut self, stream: &mut BitWriter, (index, difference): (u32, i32), shift: u32) {
-        self.gaps.put(stream, index - self.next);
-        self.next = index + 1;
-        stream.put(u32::from(difference < 0), 1);
-        self.multiples.put(stream, (difference.unsigned_abs() >> shift) - 1);
-    }
-
-    fn index(&mut self, stream: &mut BitReader<'_>) -> Result<u32, DecodeError> {
-        let index = u64::from(self.next) + u64::from(self.gaps.get(stream)?);
-        if index >= self.end as u64 {
-            let max = (self.end as u64).saturating_sub(1);
-            return Err(stream.error(Rule::Range { what: "index", found: index, min: 0, max }));
-        }
-        self.next = index as u32 + 1;
-        Ok(index as u32)
-    }
-
-    /// The multiple and the difference.
-    fn difference(&mut self, stream: &mut BitReader<'_>, shift: u32) -> Result<(u32, i32), DecodeError> {
-        let negative = stream.get(1)? == 1;
-        let multiple = u64::from(self.multiples.get(stream)?) + 1;
-        let magnitude = multiple << shift;
-        // The least i32 has no counterpart.
-        let max = i32::MAX as u64 + u64::from(negative);
-        if magnitude > max {
-            let rule = Rule::Range { what: "difference", found: magnitude, min: 1, max };
-            return Err(stream.error(rule));
-        }
-        let magnitude = magnitude as i64;
-        Ok((multiple as u32, (if negative { -magnitude } else { magnitude }) as i32))
     }
 }
 

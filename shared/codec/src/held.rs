@@ -1,5 +1,6 @@
 //! What is added to values on their way into a codec.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use params::Layout;
@@ -78,7 +79,7 @@ impl Source for Sum<'_> {
         self.values[range].iter().zip(held).map(|(value, held)| value + held)
     }
 
-    fn values(&self) -> &[f32] {
-        self.values
+    fn again(&self, _: usize, range: Range<usize>) -> Cow<'_, [f32]> {
+        Cow::Borrowed(&self.values[range])
     }
 }

@@ -188,14 +188,24 @@ pub fn decode_update(
 }
 
 /// The indices of the values of the largest magnitude, in order: a share `density` of all, of each tensor a share `floor` at least, never a
-/// zero.
+/// zero. Values are multiples of `steps`, one a tensor.
 ///
 /// # Errors
 /// A wrong length, or a value that is not finite or beyond 2^80.
-pub fn strongest(layout: &Layout, values: &[f32], density: f32, floor: f32) -> Result<Vec<u32>, EncodeError> {
-    check_length(layout, values)?;
+///
+/// # Panics
+/// If there is not one step for each tensor.
+pub fn strongest(
+    layout: &Layout,
+    multiples: &[i32],
+    steps: Vec<f64>,
+    density: f32,
+    floor: f32,
+) -> Result<Vec<u32>, EncodeError> {
+    check_length(layout, multiples)?;
     let (count, floors) = select::shares(layout, density, floor);
-    let entries = select::select(layout, &mut { values }, count, floors, Score::Magnitude)?;
+    let mut source = select::Multiples::new(multiples, steps);
+    let entries = select::select(layout, &mut source, count, floors, Score::Magnitude)?;
     Ok(entries.into_iter().map(|(index, _)| index).collect())
 }
 
@@ -222,7 +232,7 @@ pub fn sealed(body: &[u8]) -> Vec<u8> {
 const MAGNITUDE_MAX: f32 = (1_u128 << 80) as f32;
 
 /// Checks that there are as many values as `layout` has.
-fn check_length(layout: &Layout, values: &[f32]) -> Result<(), EncodeError> {
+fn check_length<T>(layout: &Layout, values: &[T]) -> Result<(), EncodeError> {
     let (expected, found) = (layout.len(), values.len());
     if found == expected { Ok(()) } else { Err(EncodeError::Length { what: "values", expected, found }) }
 }
@@ -233,19 +243,19 @@ fn check_values(layout: &Layout, values: &[f32]) -> Result<(), EncodeError> {
     // Without an exit inside a chunk, several values are compared at a time.
     let bad = |value: &f32| u32::from(!in_range(*value));
     let good = values.chunks(256).all(|chunk| chunk.iter().map(bad).fold(0, |any, bad| any | bad) == 0);
-    if good { Ok(()) } else { Err(value_error(layout, values)) }
+    let index = if good { None } else { values.iter().position(|&value| !in_range(value)) };
+    index.map_or(Ok(()), |index| Err(value_error(layout, index, values[index])))
 }
 
 fn in_range(value: f32) -> bool {
     value.abs() <= MAGNITUDE_MAX
 }
 
-/// The error of the first value that is out of range.
-fn value_error(layout: &Layout, values: &[f32]) -> EncodeError {
-    let index = values.iter().position(|&value| !in_range(value)).unwrap_or(0);
+/// The error of a value that is out of range, by its flat index.
+fn value_error(layout: &Layout, index: usize, value: f32) -> EncodeError {
     let tensor = layout.tensors().iter().find(|tensor| tensor.range().contains(&index));
     let (tensor, offset) = tensor.map_or(("?", 0), |tensor| (tensor.spec.name.as_str(), tensor.offset));
-    EncodeError::Value { tensor: tensor.into(), position: index - offset, value: values[index].to_string() }
+    EncodeError::Value { tensor: tensor.into(), position: index - offset, value: value.to_string() }
 }
 
 #[cfg(test)]

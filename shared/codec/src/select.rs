@@ -2,6 +2,7 @@
 //!
 //! Without floors the few values of depthwise kernels and biases would starve beside large layers.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use params::Layout;
@@ -16,8 +17,8 @@ pub(crate) trait Source {
     /// What [`Self::ready`] would give, which has not been called yet for any of them.
     fn ahead(&self, tensor: usize, range: Range<usize>) -> impl Iterator<Item = f32>;
 
-    /// All values, once they are final.
-    fn values(&self) -> &[f32];
+    /// Values of a tensor, once they are final.
+    fn again(&self, tensor: usize, range: Range<usize>) -> Cow<'_, [f32]>;
 }
 
 impl Source for &[f32] {
@@ -29,8 +30,45 @@ impl Source for &[f32] {
         self[range].iter().copied()
     }
 
-    fn values(&self) -> &[f32] {
-        self
+    fn again(&self, _: usize, range: Range<usize>) -> Cow<'_, [f32]> {
+        Cow::Borrowed(&self[range])
+    }
+}
+
+/// Values as multiples of a step a tensor; of the values themselves there are never more than one tensor's.
+#[derive(Debug)]
+pub(crate) struct Multiples<'a> {
+    multiples: &'a [i32],
+    steps: Vec<f64>,
+    values: Vec<f32>,
+}
+
+impl<'a> Multiples<'a> {
+    pub(crate) fn new(multiples: &'a [i32], steps: Vec<f64>) -> Self {
+        Self { multiples, steps, values: Vec::new() }
+    }
+
+    fn of(&self, tensor: usize, range: Range<usize>) -> impl Iterator<Item = f32> {
+        let step = self.steps[tensor];
+        self.multiples[range].iter().map(move |&multiple| (f64::from(multiple) * step) as f32)
+    }
+}
+
+impl Source for Multiples<'_> {
+    fn ready(&mut self, tensor: usize, range: Range<usize>) -> &[f32] {
+        let mut values = std::mem::take(&mut self.values);
+        values.clear();
+        values.extend(self.of(tensor, range));
+        self.values = values;
+        &self.values
+    }
+
+    fn ahead(&self, tensor: usize, range: Range<usize>) -> impl Iterator<Item = f32> {
+        self.of(tensor, range)
+    }
+
+    fn again(&self, tensor: usize, range: Range<usize>) -> Cow<'_, [f32]> {
+        Cow::Owned(self.of(tensor, range).collect())
     }
 }
 
@@ -106,7 +144,6 @@ pub(crate) fn select(
     };
 
     let mut top = candidates(layout, source, &weights, count)?;
-    let values = source.values();
     keep_top(&mut top, count);
     // Tensors below their floor send their own best values and leave the competition, which raises the bar for the others
     // and may bring more of them below their floors; the set only grows, so this ends.
@@ -118,7 +155,8 @@ pub(crate) fn select(
             if own[number].is_some() || counts[number] >= floors[number] {
                 continue;
             }
-            let best = top_of(tensor.offset, &values[tensor.range()], weights[number], floors[number]);
+            let values = source.again(number, tensor.range());
+            let best = top_of(tensor.offset, &values, weights[number], floors[number]);
             // A tensor with few values other than zero has a lower floor.
             floors[number] = best.len();
             if counts[number] < best.len() {
@@ -163,14 +201,14 @@ fn candidates(
             push_above(start, chunk, weight, cut, &mut found);
         }
     }
-    if found.iter().any(|candidate| !in_range(candidate.value)) {
-        return Err(value_error(layout, source.values()));
+    if let Some(&Candidate { index, value, .. }) = found.iter().find(|candidate| !in_range(candidate.value)) {
+        return Err(value_error(layout, index as usize, value));
     }
     while found.len() < count && cut > 1 {
         cut = cuts.next();
         found.clear();
-        for (tensor, &weight) in layout.tensors().iter().zip(weights) {
-            push_above(tensor.offset, &source.values()[tensor.range()], weight, cut, &mut found);
+        for (number, (tensor, &weight)) in layout.tensors().iter().zip(weights).enumerate() {
+            push_above(tensor.offset, &source.again(number, tensor.range()), weight, cut, &mut found);
         }
     }
     Ok(found)

@@ -73,7 +73,9 @@ impl Sparse {
             }
         };
         if self.may_be_dense(layout) && encoded.payload.len() > int8::bytes_max(layout) {
-            return Int8.encode(layout, source.values());
+            let tensors = layout.tensors().iter().enumerate();
+            let values = tensors.map(|(number, tensor)| source.again(number, tensor.range()).into_owned());
+            return Int8.encode(layout, &values.collect::<Vec<_>>().concat());
         }
         Ok(encoded)
     }

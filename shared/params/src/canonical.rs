@@ -90,12 +90,12 @@ impl Grid {
 /// Binary digits by which a start is coarser.
 const START_COARSE_BITS: u32 = 10;
 
-/// A model on its grid.
+/// A model on its grid. Clones share their ticks until one of them moves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canonical {
     layout: Arc<Layout>,
     grid: Grid,
-    ticks: Vec<i32>,
+    ticks: Arc<Vec<i32>>,
 }
 
 impl Canonical {
@@ -120,7 +120,7 @@ impl Canonical {
                 ticks.push(tick as i32);
             }
         }
-        Ok(Self { layout, grid, ticks })
+        Ok(Self { layout, grid, ticks: ticks.into() })
     }
 
     /// Version 0 of a run that starts from `values`, on a grid that is coarser than the one it moves on: 2^-10 of each tensor's range, which
@@ -142,7 +142,7 @@ impl Canonical {
             return Err(GridError::Length { what: "ticks", expected: layout.len(), found: ticks.len() });
         }
         let grid = Grid::from_exponents(&layout, grid.exponents)?;
-        Ok(Self { layout, grid, ticks })
+        Ok(Self { layout, grid, ticks: ticks.into() })
     }
 
     /// The layout of the ticks.
@@ -168,8 +168,22 @@ impl Canonical {
 
     /// As [`Canonical::advance`], for neighbouring values, the first of which has the flat index `first`.
     pub fn advance_from(&mut self, first: usize, moves: &[i32]) {
-        for (tick, step) in self.ticks[first..][..moves.len()].iter_mut().zip(moves) {
+        for (tick, step) in Arc::make_mut(&mut self.ticks)[first..][..moves.len()].iter_mut().zip(moves) {
             *tick = tick.saturating_add(*step);
+        }
+    }
+
+    /// As [`Canonical::advance`], for single values: `(index, move)`. Indices outside the layout are nobody's.
+    pub fn advance_at(&mut self, moves: &[(u32, i32)]) {
+        self.change_at(moves, i32::saturating_add);
+    }
+
+    fn change_at(&mut self, moves: &[(u32, i32)], add: impl Fn(i32, i32) -> i32) {
+        let ticks = Arc::make_mut(&mut self.ticks);
+        for &(index, step) in moves {
+            if let Some(tick) = ticks.get_mut(index as usize) {
+                *tick = add(*tick, step);
+            }
         }
     }
 
@@ -178,18 +192,15 @@ impl Canonical {
     #[must_use]
     pub fn coarsened(mut self, bits: u32) -> Self {
         let half = (1 << bits) >> 1;
-        self.ticks.iter_mut().for_each(|tick| *tick = tick.saturating_add(half) >> bits << bits);
+        let ticks = Arc::make_mut(&mut self.ticks);
+        ticks.iter_mut().for_each(|tick| *tick = tick.saturating_add(half) >> bits << bits);
         self
     }
 
     /// Moves single values, `(index, ticks)`, wrapping at the ends of i32: so moves can be added up beforehand, in any order. Indices
     /// outside the layout are nobody's.
     pub fn move_at(&mut self, moves: &[(u32, i32)]) {
-        for &(index, ticks) in moves {
-            if let Some(tick) = self.ticks.get_mut(index as usize) {
-                *tick = tick.wrapping_add(ticks);
-            }
-        }
+        self.change_at(moves, i32::wrapping_add);
     }
 
     /// The values as f32; exact while |tick| < 2^24, correctly rounded beyond.

@@ -19,6 +19,8 @@ pub use part::{Part, Scales};
 pub const SUBTICK_BITS: u32 = 8;
 /// Largest total weight of one sum.
 pub const WEIGHT_TOTAL_MAX: u64 = 1 << 28;
+/// Sums that are given back together while a mean is taken: 1 MiB.
+const GIVEN_BACK: usize = 1 << 17;
 /// Largest magnitude of a single contribution, in subticks: 2^26 ticks.
 const SUBTICKS_MAX: f64 = (1_u64 << (26 + SUBTICK_BITS)) as f64;
 
@@ -139,6 +141,20 @@ impl Accumulator {
     pub fn mean_subticks(&self, values: Range<usize>) -> Vec<i64> {
         let weight = i64::try_from(self.weight.max(1)).unwrap_or(i64::MAX);
         self.sums[values].iter().map(|&sum| rounded_div(sum, weight)).collect()
+    }
+
+    /// As [`Accumulator::mean_subticks`], of the values from flat index `first` on, whose sums are gone then: a mean that is taken from
+    /// the end to the start gives its memory back as it goes.
+    ///
+    /// # Panics
+    /// If there are none so far back any more.
+    pub fn take_mean_subticks(&mut self, first: usize) -> Vec<i64> {
+        let mean = self.mean_subticks(first..self.sums.len());
+        self.sums.truncate(first);
+        if self.sums.capacity() - first >= GIVEN_BACK || first == 0 {
+            self.sums.shrink_to_fit();
+        }
+        mean
     }
 }
 

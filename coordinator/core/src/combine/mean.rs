@@ -3,7 +3,6 @@
 //! Sum semantics: the denominator is the weight of *all* participants. Dividing a coordinate by those that sent it would
 //! multiply rare coordinates by up to the cohort's size and break the accounting of error feedback.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use codec::tiles::UpdateError;
@@ -54,7 +53,7 @@ impl Combination for Sum {
         update.add_to(&mut self.0, payload, weight, threads)
     }
 
-    fn combined(&self, values: Range<usize>) -> Vec<i64> {
-        self.0.mean_subticks(values)
+    fn take(&mut self, first: usize) -> Vec<i64> {
+        self.0.take_mean_subticks(first)
     }
 }

@@ -1,7 +1,5 @@
 //! What versions will cost, before there are any.
 
-use std::sync::Arc;
-
 use codec::statistics::codes;
 use protocol::id::Version;
 
@@ -31,7 +29,7 @@ pub struct Sizes {
 /// # Errors
 /// One line when the run cannot start from these weights.
 pub fn sizes(config: &RunConfig, initial: InitialModel, moves: &[f32]) -> Result<Sizes, String> {
-    let start = Arc::new(first_version(config, initial)?);
+    let start = first_version(config, initial)?;
     let (downlink, rounds) = (&config.settings().downlink, config.settings().rounds);
     let mut wanted = Vec::with_capacity(moves.len());
     for (number, tensor) in start.model.layout().tensors().iter().enumerate() {
@@ -41,13 +39,13 @@ pub fn sizes(config: &RunConfig, initial: InitialModel, moves: &[f32]) -> Result
     }
     wanted.resize(start.model.ticks().len(), 0);
     let mut served = Downlink::default();
-    served.publish(start.clone());
+    served.publish(&start);
     let bytes = |served: &Downlink, version, held| {
         served.offer(Version(version), held).map_or(0, |offer| offer.bytes())
     };
     let delta = |share, version| {
         let mut next = Published::clone(&start);
-        next.model.advance(&broadcast::divide(&start.model, wanted.clone(), share).sent);
+        broadcast::divide(&start.model, wanted.clone(), share).sent.apply(&mut next.model);
         if let Some(layout) = statistics_of(&start) {
             let step = 1 << downlink.statistics_shift(version, rounds);
             let mut moved = codes::codes(&layout, &start.statistics);
@@ -55,8 +53,8 @@ pub fn sizes(config: &RunConfig, initial: InitialModel, moves: &[f32]) -> Result
             next.statistics = codes::values(&layout, &moved);
         }
         let mut served = Downlink::default();
-        served.publish(start.clone());
-        served.publish(Arc::new(Published { version: Version(1), digest: next.model.digest(), ..next }));
+        served.publish(&start);
+        served.publish(&Published { version: Version(1), digest: next.model.digest(), ..next });
         bytes(&served, 1, Some(start.content()))
     };
     Ok(Sizes {

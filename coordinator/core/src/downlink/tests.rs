@@ -71,11 +71,11 @@ proptest! {
         let mut downlink = Downlink::default();
         let mut journal = Vec::new();
         for (number, published) in all.iter().enumerate() {
-            journal.extend(downlink.publish(published.clone()));
+            journal.extend(downlink.publish(published));
             if number == restart {
-                downlink = Downlink::resume(published.clone(), journal.iter().map(|step| step.to_vec()));
+                downlink = Downlink::resume(published, journal.iter().map(|step| step.to_vec()));
                 // Said again, as after a crash.
-                prop_assert!(downlink.publish(published.clone()).is_none());
+                prop_assert!(downlink.publish(published).is_none());
             }
             for held in &all[..=number] {
                 let offer = downlink.offer(published.version, Some(held.content())).unwrap();
@@ -85,6 +85,18 @@ proptest! {
                 let whole = downlink.offer(published.version, None).unwrap();
                 prop_assert!(offer.bytes() <= whole.bytes());
                 prop_assert_eq!(taken(&whole, held), (model, statistics));
+            }
+            // The version before, for those who still evaluate it, as it was published last.
+            let before = all[..=number].iter().rfind(|before| before.version < published.version);
+            if let Some(before) = before {
+                match downlink.offer(before.version, None) {
+                    Some(whole) => {
+                        let (model, statistics) = taken(&whole, published);
+                        prop_assert_eq!((model.digest(), &statistics), (before.digest, &before.statistics));
+                    }
+                    // After a restart there is no version but the last.
+                    None => prop_assert!(restart <= number),
+                }
             }
         }
     }
@@ -110,10 +122,10 @@ fn sums_are_sent_where_they_are_shorter_and_old_deltas_go() {
         // The same hundred values move in every version.
         (0..100).for_each(|index| ticks[index * 200] += 16);
         let published = large(number, ticks.clone());
-        downlink.publish(published.clone());
+        downlink.publish(&published);
         first.push(published.content());
     }
-    assert!(downlink.steps.len() <= STEPS_MAX && downlink.bytes <= bytes_max(&large(0, ticks)));
+    assert!(downlink.steps.len() <= STEPS_MAX && downlink.bytes <= bytes_max(&large(0, ticks).model));
     let newest = downlink.newest().unwrap();
     let offer = |behind: usize| downlink.offer(newest, Some(first[599 - behind])).unwrap();
     assert_eq!(offer(0).parts.len(), 0);

@@ -216,7 +216,7 @@ impl Closing {
         }));
         if let Some(statistics) = pooled {
             // Same version, same weights, same digest: only the statistics that go with them are known now.
-            self.published = Arc::new(Published { statistics, ..Published::clone(&self.published) });
+            Arc::make_mut(&mut self.published).statistics = statistics;
             out.push(Effect::Publish(self.published.clone()));
         }
     }

@@ -252,7 +252,7 @@ impl Collecting {
 
     /// Makes and publishes the next version.
     fn close(&mut self, cx: &mut Context, now: Timestamp, ending: Ending, out: &mut Vec<Effect>) -> Phase {
-        let published = Arc::new(self.contributions.next_version(&cx.config));
+        let published = Arc::new(self.contributions.make_version(&cx.config));
         debug_assert!(invariants::enough_contributors(self.contributed(), cx.config.min_contributors()));
         let report = self.report(&published, ending, false);
         out.push(Effect::Journal(Record::RoundClosed { report: Box::new(report.clone()) }));

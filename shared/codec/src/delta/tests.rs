@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
-use params::{Grid, Scope, TensorSpec};
+use params::{Grid, Layout, Scope, TensorSpec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::Rule;
+use crate::frame::seal;
 use crate::laws::layout_of;
 use crate::snapshot::{decode_snapshot, encode_snapshot};
 
@@ -70,6 +72,9 @@ proptest! {
         let found = applied(&layout, &decoded, from);
         prop_assert_eq!(found.0.digest(), to.0.digest());
         prop_assert_eq!(&found, to);
+        prop_assert_eq!(&applied(&layout, &decoded.reversed(), to), from);
+        let at_once = encode_between(&HEADING, &layout, (&from.0, &from.1), (&to.0, &to.1));
+        prop_assert_eq!(at_once, bytes);
     }
 
     #[test]
@@ -87,6 +92,20 @@ proptest! {
         prop_assert_eq!(name(&chained), name(&versions[4]));
         prop_assert_eq!(name(&merged), name(&versions[4]));
         prop_assert_eq!(name(&whole), name(&versions[4]));
+    }
+
+    #[test]
+    fn sums_of_bytes_are_bytes_of_sums((layout, versions) in run(3)) {
+        let model = &versions[0].0;
+        let heading = |number: u8| {
+            let (from, to) = (number.into(), u32::from(number) + 1);
+            Heading { from, to, base: [number; 8], result: [number + 1; 8] }
+        };
+        let deltas = [0, 1].map(|at| between(&layout, &versions[at], &versions[at + 1]));
+        let [one, other] = [0, 1].map(|at| deltas[at].encode(&heading(at as u8), model, layout.len()));
+        let whole = Heading { to: 2, result: [2; 8], ..heading(0) };
+        let sum = deltas[0].then(&deltas[1]).encode(&whole, model, layout.len());
+        prop_assert_eq!(encode_sum(model, layout.len(), &one, &other), Ok((whole, sum)));
     }
 
     #[test]

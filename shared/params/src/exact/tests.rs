@@ -34,6 +34,21 @@ fn a_single_contributor_is_its_own_mean() {
 }
 
 #[test]
+fn a_mean_taken_from_the_end_is_the_mean_and_leaves_nothing() {
+    let values: Vec<f32> = (0..300_000).map(|index| (index as f32 * 0.37).sin()).collect();
+    let model = model(&values);
+    let mut sum = Accumulator::new(model.layout().clone(), model.grid());
+    let entries: Vec<(u32, f32)> = (0..).zip(values).collect();
+    sum.add(&entries, 3).unwrap();
+    let whole = sum.mean_subticks(0..entries.len());
+    for first in (0..entries.len()).step_by(16_384).rev() {
+        assert_eq!(sum.take_mean_subticks(first), whole[first..entries.len().min(first + 16_384)]);
+        assert!(sum.sums.capacity() <= first + GIVEN_BACK);
+    }
+    assert_eq!(sum.sums.capacity(), 0);
+}
+
+#[test]
 fn bad_contributions_leave_the_sum_untouched() {
     let model = model(&[1.0, -2.0, 0.5, 100.0, 0.0]);
     let mut sum = Accumulator::new(model.layout().clone(), model.grid());
