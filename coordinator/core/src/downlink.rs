@@ -68,7 +68,7 @@ struct Served {
     /// Its weights and statistics; not of an older one that the steps lead back to.
     whole: Option<(Canonical, Vec<f32>)>,
     /// Encoded when it is needed first.
-    snapshot: OnceLock<Shared>,
+    snapshot: OnceLock<Option<Shared>>,
 }
 
 /// The last states of a model, as they are served.
@@ -169,8 +169,9 @@ impl Downlink {
         self.served.back().map(|served| served.version)
     }
 
+    /// A version whole; however many ask for it at once, one of them encodes it.
     fn snapshot<'a>(&self, served: &'a Served) -> Option<&'a Shared> {
-        if served.snapshot.get().is_none() {
+        let encode = || {
             let layout = self.layout.as_ref()?;
             let encoded = match &served.whole {
                 Some((model, statistics)) => encode_snapshot(layout, model, statistics),
@@ -179,9 +180,9 @@ impl Downlink {
                     encode_snapshot(layout, &model, &statistics)
                 }
             };
-            let _ = served.snapshot.set(encoded.into());
-        }
-        served.snapshot.get()
+            Some(encoded.into())
+        };
+        served.snapshot.get_or_init(encode).as_ref()
     }
 
     /// An older version, made again from the newest.
