@@ -240,8 +240,9 @@ impl Downlink {
         let state = self.first + self.steps.len() as u64;
         let Published { version, model, statistics, .. } = published;
         self.served.retain(|served| served.version != *version);
+        // Hardly anybody asks for it any more, and from the newest it can be made again.
         for older in self.served.iter_mut().filter(|older| older.state >= self.first) {
-            older.whole = None;
+            (older.whole, older.snapshot) = (None, OnceLock::new());
         }
         let whole = Some((model.clone(), statistics.clone()));
         self.served.push_back(Served { version: *version, content, state, whole, snapshot: OnceLock::new() });
