@@ -1,22 +1,21 @@
-//! What a client is doing in a run: one file per phase.
+//! What a client is doing in a run: one file per phase, and one for the model that it is about.
 
 use std::sync::Arc;
 
 use codec::delta::Content;
 use codec::residual::{Lineage, Residual};
-use codec::statistics::{StatisticsLayout, StatisticsLayoutError, codes};
-use params::{Canonical, Digest, Layout, Scope};
+use codec::statistics::StatisticsLayoutError;
+use params::Digest;
 use protocol::id::{Round, Version};
 use protocol::limits::TEXT_BYTES_MAX;
 use protocol::message::ToCoordinator;
 use protocol::plan::{EvaluationPlan, RoundPlan};
 use protocol::time::Timestamp;
-use protocol::train::{Prepared, StartValues};
+use protocol::train::Prepared;
 
 use crate::Config;
-use crate::download::Shape;
 use crate::effect::Effect;
-use crate::event::{Event, FetchedModel};
+use crate::event::Event;
 use crate::link::Uplink;
 use crate::pace::Pace;
 use crate::retry::Backoff;
@@ -28,11 +27,13 @@ use crate::update::lineage;
 mod evaluating;
 mod fetching;
 mod idle;
+mod model;
 mod training;
 mod uploading;
 
 use evaluating::Evaluating;
 use fetching::Fetching;
+use model::Model;
 use training::Training;
 use uploading::Uploading;
 
@@ -125,42 +126,6 @@ impl Queue {
 
     fn pop(&mut self) -> Option<Task> {
         if self.tasks.is_empty() { None } else { Some(self.tasks.remove(0)) }
-    }
-}
-
-/// The run's model as the core sees it: layouts.
-#[derive(Debug)]
-struct Model {
-    layout: Arc<Layout>,
-    shared: Layout,
-    personal_len: usize,
-    statistics: StatisticsLayout,
-}
-
-impl Model {
-    fn new(layout: Arc<Layout>) -> Result<Self, StatisticsLayoutError> {
-        Ok(Self {
-            shared: layout.of_scope(Scope::Shared),
-            personal_len: layout.of_scope(Scope::Personal).len(),
-            statistics: StatisticsLayout::new(&layout.of_scope(Scope::Statistic))?,
-            layout,
-        })
-    }
-
-    fn shape(&self) -> Shape {
-        Shape { shared: Arc::new(self.shared.clone()), statistics: self.statistics.clone() }
-    }
-
-    /// Version 0, if the run starts from these values. Where it does not, or where arithmetic rounds otherwise, the coordinator does not
-    /// know it by its name and sends the whole version.
-    fn start(&self, StartValues { shared, statistics }: StartValues) -> Option<HeldVersion> {
-        if statistics.len() != self.statistics.len() {
-            return None;
-        }
-        let model = Canonical::start(Arc::new(self.shared.clone()), &shared).ok()?;
-        let statistics = codes::rounded(&self.statistics, &statistics);
-        let digest = model.digest();
-        Some(HeldVersion { version: Version(0), digest, model: Arc::new(FetchedModel { model, statistics }) })
     }
 }
 
