@@ -89,8 +89,8 @@ pub struct Run {
     /// Most memory for a training step, MB. A round that asks for more is declined, with what would fit.
     #[arg(long, value_name = "MB", default_value_t = 2048)]
     pub memory_mb: usize,
-    /// Train in about 0.75 of the memory at about 0.85 of the speed, to the same result: when a step would not fit into --memory-mb
-    /// otherwise, always or never.
+    /// Train in about 0.75 of the memory at about 0.85 of the speed, to the same result (with frozen batch norm up to rounding): when
+    /// a step would not fit into --memory-mb otherwise, always or never.
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "always", "never"])]
     pub recompute: String,
     /// Look for the first layer with a value that is not finite, and name it if a training diverges.
