@@ -14,7 +14,15 @@ pub(crate) const ENTRY: Entry = Entry {
     description: "every value as f32, exact (for comparison)",
     build: |_: &Settings| Ok(Box::new(Dense)),
     decode,
-    form: Some(Form { head: 0, block: 1, lead: 0, width: 4, check_head: |_| Ok(()), decode: decode_words }),
+    form: Some(Form {
+        head: 0,
+        block: 1,
+        lead: 0,
+        width: 4,
+        check_head: |_| Ok(()),
+        decode: decode_words,
+        fit: Some(words_fit),
+    }),
 };
 
 #[derive(Debug)]
@@ -61,7 +69,13 @@ fn decode_words(_head: &[u8], words: &[u8], values: &mut [f32]) -> Result<(), De
     for (value, word) in values.iter_mut().zip(words.as_chunks::<4>().0) {
         *value = f32::from_le_bytes(*word);
     }
-    check_finite(values, 4)
+    Ok(())
+}
+
+fn words_fit(words: &[u8], largest: f32) -> bool {
+    let fits = |word: &[u8; 4]| f32::from_le_bytes(*word).abs() <= largest;
+    // Without an exit, several values are looked at at a time.
+    words.as_chunks::<4>().0.iter().map(|word| u32::from(!fits(word))).fold(0, |any, bad| any | bad) == 0
 }
 
 /// Refuses values that are not finite; each takes `width` bytes.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use params::{Accumulator, Layout, Part, Scales, SumError};
+use params::{Accumulator, Layout, Part, Scales, SumError, TILE};
 use thiserror::Error;
 
 use crate::error::{DecodeError, Rule};
@@ -14,8 +14,6 @@ use crate::frame::{self, CHECKSUM_BYTES, Reader};
 use crate::payload::{Payload, Unreadable, Window};
 use crate::{Entry, REGISTRY, decode_update};
 
-/// Values of a tile; a whole number of blocks of every codec.
-const TILE: usize = 4096;
 /// Bytes before the first tensor: id and number of values.
 const HEAD_BYTES_MAX: usize = 6;
 
@@ -27,7 +25,7 @@ type Decode = fn(&[u8], &[u8], &mut [f32]) -> Result<(), DecodeError>;
 pub(crate) struct Form {
     /// Bytes before the first block of a tensor.
     pub(crate) head: usize,
-    /// Values of a block; the last one of a tensor may have fewer. Divides [`TILE`].
+    /// Values of a block; the last one of a tensor may have fewer. Divides [`TILE`], so that tiles are whole blocks.
     pub(crate) block: usize,
     /// Bytes of a block before its values.
     pub(crate) lead: usize,
@@ -37,6 +35,9 @@ pub(crate) struct Form {
     pub(crate) check_head: fn(&[u8]) -> Result<(), DecodeError>,
     /// Decodes neighbouring blocks of a tensor with this head. Offsets are from the start of the blocks.
     pub(crate) decode: Decode,
+    /// Whether all values of these blocks are finite and of at most this magnitude, where that shows without decoding them; decoding
+    /// need not look then.
+    pub(crate) fit: Option<fn(&[u8], f32) -> bool>,
 }
 
 /// Why an update cannot count.
@@ -103,9 +104,7 @@ pub fn check(
                 sum = crc32c::crc32c_append(sum, bytes);
                 return Ok(());
             }
-            Visit::Values { tensor, first, values } => {
-                scales.check(tensor, first, values).err().map(UpdateError::from)
-            }
+            Visit::Blocks(blocks) => blocks.check(scales).err(),
             Visit::Broken(error) => Some(error.into()),
         };
         broken = broken.take().or(error);
@@ -135,8 +134,7 @@ impl Checked {
         }
         let layout = sum.layout().clone();
         let places = Places::open(&layout, layout.len(), &mut Window::new(payload))?;
-        let cuts = cuts(&layout, threads);
-        let mut parts = sum.open(weight, &cuts)?.into_iter();
+        let mut parts = sum.open(weight, threads)?.into_iter();
         let Some(own) = parts.next() else { return Ok(()) };
         std::thread::scope(|scope| {
             let places = &places;
@@ -151,17 +149,6 @@ impl Checked {
     }
 }
 
-/// Flat indices that divide a layout for so many threads, at tiles.
-fn cuts(layout: &Layout, threads: usize) -> Vec<usize> {
-    let mut cuts: Vec<usize> = (1..threads).map(|part| layout.len() / threads * part).collect();
-    for cut in &mut cuts {
-        let tensor = layout.tensors().iter().rfind(|tensor| tensor.offset <= *cut);
-        *cut = tensor.map_or(0, |tensor| *cut - (*cut - tensor.offset) % TILE);
-    }
-    cuts.dedup();
-    cuts
-}
-
 /// Where the values of a payload are.
 struct Places<'a> {
     layout: &'a Layout,
@@ -174,10 +161,44 @@ struct Places<'a> {
 enum Visit<'a> {
     /// All bytes, in order.
     Bytes(&'a [u8]),
-    /// Values of a tensor by its number, the first of which has the flat index `first`.
-    Values { tensor: usize, first: usize, values: &'a [f32] },
+    /// The values of a tile.
+    Blocks(Blocks<'a>),
     /// A broken rule.
     Broken(DecodeError),
+}
+
+/// The values of a tile of a tensor, still encoded.
+struct Blocks<'a> {
+    form: &'static Form,
+    head: &'a [u8],
+    bytes: &'a [u8],
+    /// Where the bytes begin.
+    offset: usize,
+    /// Number of the tensor.
+    tensor: usize,
+    /// Flat index of the first value.
+    first: usize,
+    len: usize,
+}
+
+impl Blocks<'_> {
+    fn check(&self, scales: &Scales) -> Result<(), UpdateError> {
+        if self.form.fit.is_some_and(|fit| fit(self.bytes, scales.largest(self.tensor))) {
+            return Ok(());
+        }
+        let mut values = [0.0; TILE];
+        let values = self.decode(&mut values)?;
+        if self.form.fit.is_some() {
+            crate::dense::check_finite(values, self.form.width).map_err(|error| error.behind(self.offset))?;
+        }
+        Ok(scales.check(self.tensor, self.first, values)?)
+    }
+
+    fn decode<'v>(&self, values: &'v mut [f32; TILE]) -> Result<&'v [f32], DecodeError> {
+        let values = &mut values[..self.len];
+        (self.form.decode)(self.head, self.bytes, values).map_err(|error| error.behind(self.offset))?;
+        Ok(values)
+    }
 }
 
 impl<'a> Places<'a> {
@@ -211,7 +232,6 @@ impl<'a> Places<'a> {
         visit: &mut dyn FnMut(Visit<'_>) -> Result<(), UpdateError>,
     ) -> Result<(), UpdateError> {
         let form = self.form;
-        let mut values = [0.0; TILE];
         let mut head = [0; HEAD_BYTES_MAX];
         let head = &mut head[..form.head];
         let mut at = self.start;
@@ -233,15 +253,14 @@ impl<'a> Places<'a> {
             }
             let first = range.start.saturating_sub(inside.start);
             for first in (first..tensor.len.min(range.end - inside.start)).step_by(TILE) {
-                let values = &mut values[..TILE.min(tensor.len - first)];
-                let from = begin + form.head + form.blocks(first);
-                let bytes = window.bytes(from..from + form.blocks(values.len()))?;
+                let len = TILE.min(tensor.len - first);
+                let offset = begin + form.head + form.blocks(first);
+                let bytes = window.bytes(offset..offset + form.blocks(len))?;
                 visit(Visit::Bytes(bytes))?;
-                let decoded = if sound { (form.decode)(head, bytes, values) } else { continue };
-                visit(match decoded {
-                    Ok(()) => Visit::Values { tensor: number, first: inside.start + first, values },
-                    Err(error) => Visit::Broken(error.behind(from)),
-                })?;
+                if sound {
+                    let first = inside.start + first;
+                    visit(Visit::Blocks(Blocks { form, head, bytes, offset, tensor: number, first, len }))?;
+                }
             }
         }
         Ok(())
@@ -250,9 +269,12 @@ impl<'a> Places<'a> {
     /// Adds what belongs to a part.
     fn add(&self, payload: &Payload, mut part: Part<'_>) -> Result<(), UpdateError> {
         let mut window = Window::new(payload);
+        let mut values = [0.0; TILE];
         self.walk(part.range(), &mut window, &mut |visit| match visit {
             Visit::Bytes(_) => Ok(()),
-            Visit::Values { tensor, first, values } => Ok(part.add(tensor, first, values)?),
+            Visit::Blocks(blocks) => {
+                Ok(part.add(blocks.tensor, blocks.first, blocks.decode(&mut values)?)?)
+            }
             Visit::Broken(error) => Err(error.into()),
         })
     }

@@ -3,6 +3,10 @@
 //! A contribution's value `x` on a tensor with step `s` becomes `round(x / s * 2^8)` subticks, multiplied by the integer
 //! weight and added as i64. With |x / s| <= 2^26 (checked), weights that total at most 2^28 and 8 fractional bits, sums stay
 //! within 2^62: no order of arrival and no thread count can change or overflow them.
+//!
+//! Most sums are far smaller than that, so each is kept in two halves of 32 bits, and of a tile of them the upper halves are touched
+//! only once the contributions so far could have left the lower ones: until then the tile takes half the memory, and adding to
+//! it half the traffic. Whether they could have is told by a sum too, so the same contributions end the same in any order.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,15 +16,18 @@ use thiserror::Error;
 use crate::{Grid, Layout};
 
 mod part;
+mod tile;
 
 pub use part::{Part, Scales};
+pub use tile::TILE;
+use tile::{Runs, Tile};
 
 /// Fractional binary digits kept below one tick while summing.
 pub const SUBTICK_BITS: u32 = 8;
 /// Largest total weight of one sum.
 pub const WEIGHT_TOTAL_MAX: u64 = 1 << 28;
-/// Sums that are given back together while a mean is taken: 1 MiB.
-const GIVEN_BACK: usize = 1 << 17;
+/// Halves of sums that are given back together while a mean is taken: 1 MiB.
+const GIVEN_BACK: usize = 1 << 18;
 /// Largest magnitude of a single contribution, in subticks: 2^26 ticks.
 const SUBTICKS_MAX: f64 = (1_u64 << (26 + SUBTICK_BITS)) as f64;
 
@@ -59,22 +66,18 @@ pub struct Accumulator {
     layout: Arc<Layout>,
     /// `2^8 / step` per tensor.
     scales: Scales,
-    sums: Vec<i64>,
+    tiles: Vec<Tile>,
+    low: Vec<i32>,
+    /// Memory that is asked for in zeros and never touched is not taken.
+    high: Vec<i32>,
     weight: u64,
 }
 
-/// Neighbouring entries of one tensor.
-struct Run<'a> {
-    /// Subticks per unit.
-    scale: f64,
-    entries: &'a [(u32, f32)],
-}
-
 impl Accumulator {
-    /// An empty sum: 8 bytes per value, whatever the number of contributors.
+    /// An empty sum: 4 bytes per value, or 8 where contributions are large, whatever the number of contributors.
     pub fn new(layout: Arc<Layout>, grid: &Grid) -> Self {
-        let sums = vec![0; layout.len()];
-        Self { layout, scales: Scales::of(grid), sums, weight: 0 }
+        let (scales, tiles, len) = (Scales::of(grid), Tile::all(&layout), layout.len());
+        Self { layout, scales, tiles, low: vec![0; len], high: vec![0; len], weight: 0 }
     }
 
     /// The layout of the values.
@@ -93,54 +96,51 @@ impl Accumulator {
     /// Leaves the sum untouched when an index, a value or the weight is out of bounds.
     pub fn add(&mut self, entries: &[(u32, f32)], weight: u32) -> Result<(), SumError> {
         let total = self.total_with(weight)?;
-        for run in self.runs(entries) {
-            let Run { scale, entries } = run?;
+        let mut runs = Runs::new(entries);
+        while let Some((tile, entries)) = runs.next(&self.tiles, self.layout.len())? {
+            let scale = self.scales.of_tensor(self.tiles[tile].tensor);
             let fits = |value: f32| (f64::from(value) * scale).abs() <= SUBTICKS_MAX;
             if let Some((index, value)) = entries.iter().find(|entry| !fits(entry.1)) {
                 return Err(SumError::Value { index: *index as usize, value: value.to_string() });
             }
         }
-        let mut sums = std::mem::take(&mut self.sums);
-        for Run { scale, entries } in self.runs(entries).flatten() {
+        let mut runs = Runs::new(entries);
+        while let Ok(Some((number, entries))) = runs.next(&self.tiles, self.layout.len()) {
+            let range = tile::range(&self.tiles, number, self.layout.len());
+            let (first, tile) = (range.start, &mut self.tiles[number]);
+            let scale = self.scales.of_tensor(tile.tensor);
+            let mut sums = tile::Sums { low: &mut self.low[range.clone()], high: &mut self.high[range] };
+            let product = |value: f32| rounded(f64::from(value) * scale) * i64::from(weight);
+            let most = entries.iter().fold(0.0, |most: f32, entry| most.max(entry.1.abs()));
+            tile.widen(product(most).unsigned_abs(), &mut sums);
             for &(index, value) in entries {
-                sums[index as usize] += rounded(f64::from(value) * scale) * i64::from(weight);
+                sums.add(tile.is_wide(), index as usize - first, product(value));
             }
         }
-        self.sums = sums;
         self.weight = total;
         Ok(())
-    }
-
-    /// `entries` divided by tensors; ends with the first index that is outside.
-    fn runs<'a>(&self, entries: &'a [(u32, f32)]) -> impl Iterator<Item = Result<Run<'a>, SumError>> {
-        let tensors = self.layout.tensors();
-        let mut rest = entries;
-        let mut tensor = 0;
-        std::iter::from_fn(move || {
-            let index = rest.first()?.0 as usize;
-            if index >= self.layout.len() {
-                rest = &[];
-                return Some(Err(SumError::Index { index, len: self.layout.len() }));
-            }
-            if index < tensors[tensor].offset {
-                tensor = 0;
-            }
-            while index >= tensors[tensor].range().end {
-                tensor += 1;
-            }
-            let range = tensors[tensor].range();
-            let within = |entry: &(u32, f32)| range.contains(&(entry.0 as usize));
-            let run;
-            (run, rest) = rest.split_at(rest.iter().position(|entry| !within(entry)).unwrap_or(rest.len()));
-            Some(Ok(Run { scale: self.scales.of_tensor(tensor), entries: run }))
-        })
     }
 
     /// The weighted mean in subticks (rounded half away from zero) of the values with these flat indices; all zero when nothing
     /// was added.
     pub fn mean_subticks(&self, values: Range<usize>) -> Vec<i64> {
         let weight = i64::try_from(self.weight.max(1)).unwrap_or(i64::MAX);
-        self.sums[values].iter().map(|&sum| rounded_div(sum, weight)).collect()
+        let mut mean = Vec::with_capacity(values.len());
+        let mut number = tile::of(&self.tiles, values.start);
+        while values.start + mean.len() < values.end {
+            let tile = tile::range(&self.tiles, number, self.layout.len());
+            let range = values.start + mean.len()..values.end.min(tile.end);
+            let low = &self.low[range.clone()];
+            if self.tiles[number].is_wide() {
+                let sums = low.iter().zip(&self.high[range]).map(|(&low, &high)| tile::joined(low, high));
+                mean.extend(sums.map(|sum| rounded_div(sum, weight)));
+            } else {
+                // Exact: the quotient is off by less than 2^-22 / weight, and never nearer than 0.5 / weight to a half that it is not.
+                mean.extend(low.iter().map(|&sum| rounded(f64::from(sum) / weight as f64)));
+            }
+            number += 1;
+        }
+        mean
     }
 
     /// As [`Accumulator::mean_subticks`], of the values from flat index `first` on, whose sums are gone then: a mean that is taken from
@@ -149,10 +149,12 @@ impl Accumulator {
     /// # Panics
     /// If there are none so far back any more.
     pub fn take_mean_subticks(&mut self, first: usize) -> Vec<i64> {
-        let mean = self.mean_subticks(first..self.sums.len());
-        self.sums.truncate(first);
-        if self.sums.capacity() - first >= GIVEN_BACK || first == 0 {
-            self.sums.shrink_to_fit();
+        let mean = self.mean_subticks(first..self.low.len());
+        for half in [&mut self.low, &mut self.high] {
+            half.truncate(first);
+            if half.capacity() - first >= GIVEN_BACK || first == 0 {
+                half.shrink_to_fit();
+            }
         }
         mean
     }

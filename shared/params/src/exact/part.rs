@@ -5,8 +5,10 @@
 //! subticks and is multiplied by the weight in floating point, which is exact below 2^53, and turned into an integer by
 //! adding 1.5 x 2^52, which every processor can do to several values at once (the conversion itself they often cannot).
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::tile::{self, Sums, Tile, halves, joined};
 use super::{Accumulator, SUBTICK_BITS, SUBTICKS_MAX, SumError, WEIGHT_TOTAL_MAX, rounded};
 use crate::Grid;
 
@@ -14,10 +16,10 @@ use crate::Grid;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scales(Arc<[f64]>);
 
-/// Values that are close together, looked at or added at a time.
-const LANE: usize = 256;
-/// Heaviest contribution whose products stay exact in floating point: 2^34 subticks times this.
-const WEIGHT_MAX: u32 = 1 << 16;
+/// Values side by side that are looked at together.
+const COLUMNS: usize = 16;
+/// Products up to this stay exact in floating point.
+const PRODUCT_MAX: u64 = 1 << 51;
 /// Adding it moves a number below 2^51 so that the last digit of its mantissa is worth one.
 const UNITS: f64 = 1.5 * (1_u64 << 52) as f64;
 
@@ -38,48 +40,75 @@ impl Scales {
     /// # Errors
     /// [`SumError::Value`] for the first that cannot.
     pub fn check(&self, tensor: usize, first: usize, values: &[f32]) -> Result<(), SumError> {
+        self.largest_of(tensor, first, values).map(|_| ())
+    }
+
+    /// The largest magnitude of values of tensor number `tensor` that can be summed; finite.
+    pub fn largest(&self, tensor: usize) -> f32 {
         // Scales are powers of two, so the bound is a number of the values' own kind, unless it is beyond all of them.
-        let most = ((SUBTICKS_MAX / self.of_tensor(tensor)) as f32).min(f32::MAX);
-        let fits = |value: f32| value.abs() <= most;
-        for (number, lane) in values.chunks(LANE).enumerate() {
-            // Without an exit inside a lane, several values are compared at a time.
-            if lane.iter().map(|&value| u32::from(!fits(value))).fold(0, |any, bad| any | bad) == 0 {
-                continue;
+        ((SUBTICKS_MAX / self.of_tensor(tensor)) as f32).min(f32::MAX)
+    }
+
+    /// The largest magnitude of values that pass [`Scales::check`].
+    fn largest_of(&self, tensor: usize, first: usize, values: &[f32]) -> Result<f32, SumError> {
+        let most = self.largest(tensor);
+        let fits = |size: f32| size <= most;
+        // Without an exit, and with a largest one for each of some columns, several values are looked at at a time.
+        let (rows, rest) = values.as_chunks::<COLUMNS>();
+        let (mut largest, mut bad) = ([0.0_f32; COLUMNS], [0_u32; COLUMNS]);
+        for row in rows {
+            for ((&value, largest), bad) in row.iter().zip(&mut largest).zip(&mut bad) {
+                let size = value.abs();
+                *largest = if size > *largest { size } else { *largest };
+                *bad |= u32::from(!fits(size));
             }
-            let position = lane.iter().position(|&value| !fits(value)).unwrap_or(0);
-            let value = lane[position].to_string();
-            return Err(SumError::Value { index: first + number * LANE + position, value });
         }
-        Ok(())
+        for ((&value, largest), bad) in rest.iter().zip(&mut largest).zip(&mut bad) {
+            *largest = largest.max(value.abs());
+            *bad |= u32::from(!fits(value.abs()));
+        }
+        if bad == [0; COLUMNS] {
+            return Ok(largest.into_iter().fold(0.0, f32::max));
+        }
+        let position = values.iter().position(|value| !fits(value.abs())).unwrap_or(0);
+        Err(SumError::Value { index: first + position, value: values[position].to_string() })
     }
 }
 
 /// Neighbouring values of a sum, to which a dense contribution is being added.
 #[derive(Debug)]
 pub struct Part<'a> {
-    first: usize,
-    sums: &'a mut [i64],
+    tiles: &'a mut [Tile],
+    range: Range<usize>,
+    sums: Sums<'a>,
     scales: Scales,
     weight: u32,
 }
 
 impl Accumulator {
-    /// Begins a dense contribution: counts its weight and divides the sums at `cuts` (flat indices, increasing), so that
-    /// threads can add its values side by side. All of its values have to be added then, and be such that [`Scales::check`]
-    /// lets them through.
+    /// Begins a dense contribution: counts its weight and divides the sums into at most so many parts of about one size (at least
+    /// one), so that threads can add its values side by side. Parts begin at multiples of [`TILE`](super::TILE) from the start of a
+    /// tensor. All of its values have to be added then, and be such that [`Scales::check`] lets them through.
     ///
     /// # Errors
     /// Leaves the sum untouched when the weight is out of bounds.
-    pub fn open(&mut self, weight: u32, cuts: &[usize]) -> Result<Vec<Part<'_>>, SumError> {
+    pub fn open(&mut self, weight: u32, parts: usize) -> Result<Vec<Part<'_>>, SumError> {
         self.weight = self.total_with(weight)?;
-        let mut parts = Vec::with_capacity(cuts.len() + 1);
-        let (mut first, mut rest) = (0, &mut *self.sums);
-        for &cut in cuts.iter().chain([&self.layout.len()]) {
-            let (sums, behind) = std::mem::take(&mut rest).split_at_mut(cut - first);
-            parts.push(Part { first, sums, scales: self.scales.clone(), weight });
-            (first, rest) = (cut, behind);
+        let (len, each) = (self.layout.len(), self.tiles.len().div_ceil(parts.max(1)).max(1));
+        let (mut low, mut high) = (&mut *self.low, &mut *self.high);
+        let mut first = 0;
+        let mut rest = &mut *self.tiles;
+        let mut opened = Vec::with_capacity(parts);
+        while !rest.is_empty() {
+            let (tiles, behind) = rest.split_at_mut(each.min(rest.len()));
+            let range = first..behind.first().map_or(len, |tile| tile.first);
+            let (low_half, low_behind) = low.split_at_mut(range.len());
+            let (high_half, high_behind) = high.split_at_mut(range.len());
+            let sums = Sums { low: low_half, high: high_half };
+            (low, high, rest, first) = (low_behind, high_behind, behind, range.end);
+            opened.push(Part { tiles, range, sums, scales: self.scales.clone(), weight });
         }
-        Ok(parts)
+        Ok(opened)
     }
 
     /// The total weight with one more contribution.
@@ -94,44 +123,72 @@ impl Accumulator {
 
 impl Part<'_> {
     /// The flat indices of the values it has.
-    pub fn range(&self) -> std::ops::Range<usize> {
-        self.first..self.first + self.sums.len()
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
     }
 
-    /// Adds values of tensor number `tensor`, the first of which has the flat index `first`; they lie within
-    /// [`Part::range`].
+    /// Adds the values of one tile, of tensor number `tensor`, the first of which has the flat index `first` within [`Part::range`].
     ///
     /// # Errors
     /// [`SumError::Value`] for values that should not have passed the check: the sum is then of no use any more.
+    ///
+    /// # Panics
+    /// If they are not as many as the tile has.
     pub fn add(&mut self, tensor: usize, first: usize, values: &[f32]) -> Result<(), SumError> {
-        self.scales.check(tensor, first, values)?;
+        let most = self.scales.largest_of(tensor, first, values)?;
         let scale = self.scales.of_tensor(tensor);
-        let sums = &mut self.sums[first - self.first..][..values.len()];
-        if self.weight <= WEIGHT_MAX {
-            add_light(sums, values, scale, self.weight.into());
-        } else {
-            add_heavy(sums, values, scale, self.weight.into());
-        }
+        let number = tile::of(self.tiles, first);
+        let range = tile::range(self.tiles, number, self.range.end);
+        assert_eq!((range.start, range.len()), (first, values.len()), "a whole tile");
+        let inside = range.start - self.range.start..range.end - self.range.start;
+        let sums = Sums { low: &mut self.sums.low[inside.clone()], high: &mut self.sums.high[inside] };
+        add_to_tile(&mut self.tiles[number], sums, values, most, scale, self.weight);
         Ok(())
     }
 }
 
-fn add_light(sums: &mut [i64], values: &[f32], scale: f64, weight: f64) {
-    const INTEGERS: f64 = (1_u64 << 52) as f64;
-    for (sum, &value) in sums.iter_mut().zip(values) {
-        let subticks = f64::from(value) * scale;
-        let size = subticks.abs();
-        // To the nearest whole number, halves to the even one; then halves away from zero.
-        let even = (size + INTEGERS) - INTEGERS;
-        let whole = even + if size - even == 0.5 { 1.0 } else { 0.0 };
-        let product = (whole * weight).copysign(subticks) + UNITS;
-        let product = product.to_bits().wrapping_sub(UNITS.to_bits()) as i64;
-        *sum = sum.wrapping_add(product);
+/// Adds `values` of magnitudes up to `most` to the sums of a tile.
+fn add_to_tile(tile: &mut Tile, mut sums: Sums<'_>, values: &[f32], most: f32, scale: f64, weight: u32) {
+    let product_max = rounded(f64::from(most) * scale).unsigned_abs() * u64::from(weight);
+    tile.widen(product_max, &mut sums);
+    let Sums { low, high } = sums;
+    if !tile.is_wide() {
+        let multiple = Multiple::new(scale, weight);
+        for (low, &value) in low.iter_mut().zip(values) {
+            *low = low.wrapping_add(multiple.bits(value) as i32);
+        }
+    } else if product_max < PRODUCT_MAX {
+        let multiple = Multiple::new(scale, weight);
+        for ((low, high), &value) in low.iter_mut().zip(high).zip(values) {
+            let product = multiple.bits(value).wrapping_sub(UNITS.to_bits()) as i64;
+            (*low, *high) = halves(joined(*low, *high).wrapping_add(product));
+        }
+    } else {
+        for ((low, high), &value) in low.iter_mut().zip(high).zip(values) {
+            let product = rounded(f64::from(value) * scale).wrapping_mul(weight.into());
+            (*low, *high) = halves(joined(*low, *high).wrapping_add(product));
+        }
     }
 }
 
-fn add_heavy(sums: &mut [i64], values: &[f32], scale: f64, weight: i64) {
-    for (sum, &value) in sums.iter_mut().zip(values) {
-        *sum = sum.wrapping_add(rounded(f64::from(value) * scale).wrapping_mul(weight));
+/// Products of magnitudes below [`PRODUCT_MAX`].
+struct Multiple {
+    scale: f64,
+    weight: f64,
+}
+
+impl Multiple {
+    /// Scales by a little more than asked for: in an f32 of at most 2^34 subticks that moves halves away from zero, which is where they are
+    /// to be rounded, but nothing else past a half. (Neighbouring f32 differ by 2^-24 of their size or more, and 2^-36 of 2^34 is below
+    /// one half.)
+    fn new(scale: f64, weight: u32) -> Self {
+        const NUDGE: f64 = 1.0 + 1.0 / (1_u64 << 36) as f64;
+        Self { scale: scale * NUDGE, weight: weight.into() }
+    }
+
+    /// The product in whole subticks, as bits above those of [`UNITS`], of which the lower 32 are zero.
+    fn bits(&self, value: f32) -> u64 {
+        let whole = (f64::from(value) * self.scale + UNITS) - UNITS;
+        (whole * self.weight + UNITS).to_bits()
     }
 }

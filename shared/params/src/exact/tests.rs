@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{Canonical, Scope, TensorSpec};
 
@@ -43,9 +45,9 @@ fn a_mean_taken_from_the_end_is_the_mean_and_leaves_nothing() {
     let whole = sum.mean_subticks(0..entries.len());
     for first in (0..entries.len()).step_by(16_384).rev() {
         assert_eq!(sum.take_mean_subticks(first), whole[first..entries.len().min(first + 16_384)]);
-        assert!(sum.sums.capacity() <= first + GIVEN_BACK);
+        assert!(sum.low.capacity().max(sum.high.capacity()) <= first + GIVEN_BACK);
     }
-    assert_eq!(sum.sums.capacity(), 0);
+    assert_eq!((sum.low.capacity(), sum.high.capacity()), (0, 0));
 }
 
 #[test]
@@ -95,35 +97,45 @@ fn rounding_is_that_of_the_standard_library() {
     }
 }
 
-/// Dense contributions in parts are the sparse ones, to the bit: whatever the cuts, the weight, the values.
+/// A value of so many subticks of the tensor it is in.
+fn value(grid: &Grid, tensor: usize, subticks: f64) -> f32 {
+    (subticks / 256.0 * grid.step(tensor)) as f32
+}
+
+/// Dense contributions in parts are the sparse ones, to the bit: whatever the parts, the weight, the values.
 #[test]
 fn parts_add_up_to_the_same_sums() {
-    let model = model(&[1.0, -2.0, 0.5, 100.0, 0.0]);
+    let model = model(&[0.5; 3 + 2 * TILE + 5]);
     let (layout, grid) = (model.layout().clone(), model.grid());
-    let step = |index| grid.step(usize::from(index >= 3)) as f32;
-    let mut values = vec![[0.0, -0.0, 0.1, 1e-9, -3.0]];
-    for subticks in
-        [0.5, 1.5, -0.5, -2.5, 0.499_999_97, 0.500_000_06, -7.0, 16_777_215.5, 1e9, SUBTICKS_MAX as f32]
-    {
-        values.push([0, 1, 2, 3, 4].map(|index| subticks / 256.0 * step(index)));
-    }
+    let some = [0.0, -0.0, 0.1, 1e-9, 0.5, 1.5, -0.5, -2.5, 0.499_999_97, -0.500_000_06, -7.0, 8_388_607.5];
+    let many = [16_777_215.5, -4_194_303.5, 1e9, -SUBTICKS_MAX, SUBTICKS_MAX];
+    let dense = |subticks: &[f64]| -> Vec<f32> {
+        let tensors = layout.tensors().iter().enumerate();
+        let tensors = tensors.flat_map(|(number, tensor)| tensor.range().map(move |index| (number, index)));
+        tensors.map(|(number, index)| value(grid, number, subticks[index % subticks.len()])).collect()
+    };
+    let contributions = [dense(&some), dense(&many), dense(&[0.0]), dense(&some[3..])];
     let empty = || Accumulator::new(layout.clone(), grid);
-    for cuts in [&[][..], &[1], &[3], &[0, 2, 3, 5]] {
+    for parts in [0, 1, 2, 3, 9] {
         for weight in [1, 7, 1 << 14, 1 << 16, (1 << 16) + 1] {
             let (mut dense, mut sparse) = (empty(), empty());
-            for values in &values {
+            for values in &contributions {
                 let entries: Vec<_> = (0..).zip(values.iter().copied()).collect();
                 sparse.add(&entries, weight).unwrap();
-                for mut part in dense.open(weight, cuts).unwrap() {
-                    for index in part.range() {
-                        part.add(usize::from(index >= 3), index, &values[index..=index]).unwrap();
+                for mut part in dense.open(weight, parts).unwrap() {
+                    for (number, tensor) in layout.tensors().iter().enumerate() {
+                        let range =
+                            part.range().start.max(tensor.offset)..part.range().end.min(tensor.range().end);
+                        for first in range.clone().step_by(TILE) {
+                            part.add(number, first, &values[first..range.end.min(first + TILE)]).unwrap();
+                        }
                     }
                 }
             }
-            assert_eq!(dense, sparse, "cuts {cuts:?}, weight {weight}");
+            assert!(dense == sparse, "{parts} parts, weight {weight}");
         }
     }
-    assert_eq!(empty().open(u32::MAX, &[]).map(|_| ()), empty().add(&[], u32::MAX));
+    assert_eq!(empty().open(u32::MAX, 1).map(|_| ()), empty().add(&[], u32::MAX));
 }
 
 #[test]
@@ -137,6 +149,113 @@ fn what_cannot_be_summed_is_found_in_any_place() {
         let expected = Err(SumError::Value { index: 3 + position, value: value.to_string() });
         assert_eq!(scales.check(1, 3, &values), expected);
         let mut sum = Accumulator::new(model.layout().clone(), model.grid());
-        assert_eq!(sum.open(1, &[]).unwrap()[0].add(1, 3, &values), expected);
+        assert_eq!(sum.open(1, 1).unwrap()[0].add(1, 3, &values), expected);
+    }
+}
+
+/// What one device sends: a weight, values up to a magnitude in each of the two tensors, and whether all are there.
+#[derive(Clone, Debug)]
+struct Contribution {
+    weight: u32,
+    bits: [u32; 2],
+    seed: u64,
+    dense: bool,
+}
+
+impl Contribution {
+    fn any() -> impl Strategy<Value = Self> {
+        let weight = prop_oneof![1_u32..60, Just(1000), Just(1 << 16), (1_u32 << 16)..1 << 20];
+        // From far below a subtick to the largest there are.
+        let bits = [0_u32..35, 0..35];
+        (weight, bits, any::<u64>(), any::<bool>()).prop_map(|(weight, bits, seed, dense)| Self {
+            weight,
+            bits,
+            seed,
+            dense,
+        })
+    }
+
+    fn entries(&self, layout: &Layout, grid: &Grid) -> Vec<(u32, f32)> {
+        let mut state = self.seed | 1;
+        let mut entries = Vec::new();
+        for (number, tensor) in layout.tensors().iter().enumerate() {
+            for index in tensor.range() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let share = (state >> 32) as i32 as f64 / 2_f64.powi(31);
+                let subticks = share * 2_f64.powi(self.bits[number] as i32 - 1);
+                if self.dense || state >> 58 == 0 {
+                    entries.push((index as u32, value(grid, number, subticks)));
+                }
+            }
+        }
+        entries
+    }
+
+    fn add_to(&self, sum: &mut Accumulator, grid: &Grid, parts: usize) {
+        let layout = sum.layout().clone();
+        let entries = self.entries(&layout, grid);
+        if !self.dense {
+            return sum.add(&entries, self.weight).unwrap();
+        }
+        let values: Vec<f32> = entries.iter().map(|entry| entry.1).collect();
+        for mut part in sum.open(self.weight, parts).unwrap() {
+            for (number, tensor) in layout.tensors().iter().enumerate() {
+                let range = part.range().start.max(tensor.offset)..part.range().end.min(tensor.range().end);
+                for first in range.clone().step_by(TILE) {
+                    part.add(number, first, &values[first..range.end.min(first + TILE)]).unwrap();
+                }
+            }
+        }
+    }
+}
+
+fn joined(sum: &Accumulator) -> Vec<i64> {
+    let of_tile = |number: usize| {
+        let wide = sum.tiles[number].is_wide();
+        let sum_at = move |index: usize| {
+            let low = sum.low[index];
+            if wide { tile::joined(low, sum.high[index]) } else { i64::from(low) }
+        };
+        tile::range(&sum.tiles, number, sum.layout.len()).map(sum_at)
+    };
+    (0..sum.tiles.len()).flat_map(of_tile).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever the order, the parts and the way they come in, and whenever tiles need their upper halves on the way: plain sums of
+    /// whole numbers, means of them, and the same state to the last bit.
+    #[test]
+    fn sums_are_those_of_plain_integers_in_any_order(
+        contributions in prop::collection::vec(Contribution::any(), 1..9),
+        turn in 0_usize..9,
+        parts in 1_usize..4,
+    ) {
+        let model = model(&[0.5; 3 + TILE + 300]);
+        let (layout, grid) = (model.layout().clone(), model.grid());
+        let mut expected = vec![0_i64; layout.len()];
+        for contribution in &contributions {
+            for (index, value) in contribution.entries(&layout, grid) {
+                let step = grid.step(usize::from(index >= 3));
+                expected[index as usize] += (f64::from(value) / step * 256.0).round() as i64 * i64::from(contribution.weight);
+            }
+        }
+        let mut there = Accumulator::new(layout.clone(), grid);
+        contributions.iter().for_each(|contribution| contribution.add_to(&mut there, grid, parts));
+        let mut back = Accumulator::new(layout.clone(), grid);
+        let (early, late) = contributions.split_at(turn.min(contributions.len()));
+        late.iter().chain(early).rev().for_each(|contribution| contribution.add_to(&mut back, grid, 1));
+        prop_assert!(there == back);
+        prop_assert!(joined(&there) == expected);
+        let weight = i64::from(contributions.iter().map(|contribution| contribution.weight).sum::<u32>());
+        let mean: Vec<i64> = expected.iter().map(|&sum| rounded_div(sum, weight)).collect();
+        prop_assert!(there.mean_subticks(1..layout.len() - 1) == mean[1..layout.len() - 1]);
+        // Taken from the end, across tiles.
+        let mut taken = Vec::new();
+        for first in [TILE + 100, TILE - 1, 2, 0] {
+            taken.splice(0..0, there.take_mean_subticks(first));
+        }
+        prop_assert!(taken == mean);
     }
 }
