@@ -7,8 +7,12 @@
 
 use params::{Canonical, Layout};
 
+mod cut;
+
 /// Largest step, as a power of two of ticks.
 const SHIFT_MAX: u32 = 24;
+/// Largest exponent of a step of which all ticks are below 2^80.
+const EXPONENT_MAX: i8 = 48;
 
 /// What becomes of wanted moves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,27 +51,45 @@ pub(crate) fn divide(model: &Canonical, wanted: Vec<i32>, share: Option<(f32, f3
         return Broadcast { sent: Sent::All(wanted), residual: Vec::new() };
     };
     let (layout, grid) = (model.layout(), model.grid());
-    let steps = (0..layout.tensors().len()).map(|number| grid.step(number)).collect();
-    // 2^31 ticks of at most 2^127 could be too large to be compared; that is no model any more, and nothing is left out of it.
-    let Ok(chosen) = codec::strongest(layout, &wanted, steps, density, floor) else {
+    // 2^31 ticks of such a step could be too large to be compared; that is no model any more, and nothing is left out of it.
+    if grid.exponents().iter().any(|&exponent| exponent > EXPONENT_MAX) {
         return Broadcast { residual: vec![0; wanted.len()], sent: Sent::All(wanted) };
-    };
+    }
+    let (count, floors) = shares(layout, density, floor);
+    let steps = || (0..layout.tensors().len()).map(|number| grid.step(number));
+    let parts: Vec<_> =
+        layout.tensors().iter().zip(steps()).map(|(tensor, step)| (&wanted[tensor.range()], step)).collect();
+    let cuts = cut::cuts(&parts, count, floors);
     let mut residual = wanted;
-    let mut sent = Vec::with_capacity(chosen.len());
-    for indices in by_tensor(layout, &chosen) {
-        let sum: f64 = indices.iter().map(|&index| f64::from(residual[index as usize].unsigned_abs())).sum();
-        let mean = sum / indices.len().max(1) as f64;
+    let mut sent = Vec::with_capacity(count);
+    for ((tensor, step), mut cut) in layout.tensors().iter().zip(steps()).zip(cuts) {
+        let left = &mut residual[tensor.range()];
+        let mut again = cut;
+        let chosen = left.iter().filter(|&&ticks| again.takes(ticks, step));
+        let (number, sum) = chosen
+            .fold((0_u32, 0.0), |(number, sum), ticks| (number + 1, sum + f64::from(ticks.unsigned_abs())));
+        let mean = sum / f64::from(number.max(1));
         let shift = (mean.max(1.0).log2() as u32).min(SHIFT_MAX);
-        for &index in indices {
-            let left = &mut residual[index as usize];
-            let step = rounded(*left, shift);
-            *left = left.wrapping_sub(step);
-            if step != 0 {
-                sent.push((index, step));
+        for (index, left) in (tensor.offset as u32..).zip(left) {
+            if !cut.takes(*left, step) {
+                continue;
+            }
+            let moved = rounded(*left, shift);
+            *left = left.wrapping_sub(moved);
+            if moved != 0 {
+                sent.push((index, moved));
             }
         }
     }
     Broadcast { sent: Sent::Some(sent), residual }
+}
+
+/// How many moves are sent, and how many of each tensor at least.
+fn shares(layout: &Layout, density: f32, floor: f32) -> (usize, Vec<usize>) {
+    let part =
+        |share: f32, len: usize| ((f64::from(share) * len as f64).round() as usize).clamp(1, len.max(1));
+    let floors: Vec<_> = layout.tensors().iter().map(|tensor| part(floor, tensor.len)).collect();
+    (part(density, layout.len()).max(floors.iter().sum()), floors)
 }
 
 /// The multiple of 2^shift nearest to `ticks`.
@@ -77,18 +99,6 @@ fn rounded(ticks: i32, shift: u32) -> i32 {
     // The largest multiple that an i32 holds.
     let magnitude = multiple.min(i64::from(i32::MAX) >> shift) << shift;
     (if ticks < 0 { -magnitude } else { magnitude }) as i32
-}
-
-/// The indices within each tensor.
-fn by_tensor<'a>(layout: &Layout, indices: &'a [u32]) -> Vec<&'a [u32]> {
-    let mut rest = indices;
-    let of_tensor = |tensor: &params::Tensor| {
-        let (these, others) =
-            rest.split_at(rest.partition_point(|&index| (index as usize) < tensor.range().end));
-        rest = others;
-        these
-    };
-    layout.tensors().iter().map(of_tensor).collect()
 }
 
 #[cfg(test)]

@@ -30,6 +30,29 @@ fn dense(sent: Sent, len: usize) -> Vec<i32> {
 }
 
 proptest! {
+    /// With many equal moves, zeros, tensors below their floor.
+    #[test]
+    fn counting_chooses_what_sorting_chooses(
+        wanted in prop::collection::vec(prop_oneof![Just(0), -3_i32..3, -5000_i32..5000, any::<i32>()], 40),
+        permille in 1_u16..=1000,
+        floor in 0.0_f32..1.0,
+    ) {
+        let model = model(&[20, 1, 9, 10], &[-20, -23, -4, -22]);
+        let density = f32::from(permille) / 1000.0;
+        let floor = floor * density;
+        let (layout, grid) = (model.layout(), model.grid());
+        let steps: Vec<f64> = (0..4).map(|number| grid.step(number)).collect();
+        let expected = codec::strongest(layout, &wanted, steps.clone(), density, floor).unwrap();
+        let (count, floors) = shares(layout, density, floor);
+        let parts: Vec<_> = layout.tensors().iter().zip(steps).map(|(tensor, step)| (&wanted[tensor.range()], step)).collect();
+        let mut found = Vec::new();
+        for ((tensor, (ticks, step)), mut cut) in layout.tensors().iter().zip(&parts).zip(cut::cuts(&parts, count, floors)) {
+            let taken = (tensor.offset as u32..).zip(*ticks).filter(|(_, tick)| cut.takes(**tick, *step));
+            found.extend(taken.map(|(index, _)| index));
+        }
+        prop_assert_eq!(found, expected);
+    }
+
     #[test]
     fn nothing_is_lost(wanted in prop::collection::vec(prop_oneof![Just(0), -5000_i32..5000, any::<i32>()], 30), percent in 1_u8..=100) {
         let model = model(&[20, 1, 9], &[-20, -23, -4]);
