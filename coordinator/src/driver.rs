@@ -174,9 +174,9 @@ impl Driver {
                 }
                 Effect::Report(report) => group.report(self.measured(*report)),
                 Effect::Send { .. } | Effect::Receipt { .. } | Effect::Notice(_) => group.words.push(effect),
-                Effect::Publish(published) => {
+                Effect::Publish(published, moves) => {
                     self.settle(&mut group, events).await?;
-                    let stored = self.publish(published).await?;
+                    let stored = self.publish(published, moves).await?;
                     group.entries.extend(stored);
                 }
                 Effect::Initialise { .. } | Effect::Score { .. } | Effect::Halt { .. } => {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use codec::delta::Content;
-use coordinator_core::Published;
 use coordinator_core::downlink::{Downlink, Shared};
+use coordinator_core::{Moves, Published};
 use params::Digest;
 use protocol::id::Version;
 use protocol::message::{Part, PartKind};
@@ -56,8 +56,8 @@ impl Snapshots {
     }
 
     /// Serves a version from now on; what leads there, to be stored.
-    pub(crate) fn publish(&self, published: &Published) -> Option<Shared> {
-        self.change(|downlink| downlink.publish(published))
+    pub(crate) fn publish(&self, published: &Published, moves: Option<&Moves>) -> Option<Shared> {
+        self.change(|downlink| downlink.publish(published, moves))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Downlink) -> T) -> T {

@@ -8,7 +8,7 @@ use client_core::effect::Effect as Ask;
 use client_core::event::{Event as Told, FetchError, FetchedModel};
 use coordinator_core::admit::admit;
 use coordinator_core::downlink::{Downlink, VERSIONS_SERVED};
-use coordinator_core::{Coordinator, Effect, Event, Published, RoundReport};
+use coordinator_core::{Coordinator, Effect, Event, Moves, Published, RoundReport};
 use protocol::id::{ClientId, Version};
 use protocol::message::{Receipt, ToCoordinator};
 use protocol::randomness::{Purpose, stream};
@@ -198,7 +198,7 @@ impl World {
                 }
                 Err(refused) => self.ended = Some((refused.to_string(), false)),
             },
-            Effect::Publish(published) => self.serve(&published),
+            Effect::Publish(published, moves) => self.serve(&published, moves.as_deref()),
             Effect::Send { client, instruction } => {
                 if let Some(&index) = self.by_name.get(&client) {
                     self.send_down(index, Told::Instruction(instruction));
@@ -227,8 +227,8 @@ impl World {
         }
     }
 
-    fn serve(&mut self, published: &Arc<Published>) {
-        self.downlink.publish(published);
+    fn serve(&mut self, published: &Arc<Published>, moves: Option<&Moves>) {
+        self.downlink.publish(published, moves);
         let model = FetchedModel { model: published.model.clone(), statistics: published.statistics.clone() };
         self.served.retain(|(version, _)| *version != published.version);
         self.served.push_back((published.version, model));

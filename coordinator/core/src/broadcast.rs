@@ -5,7 +5,7 @@
 //! the residual: published + residual = target, in whole ticks, whatever is left out. The published version is the model, for the
 //! devices and for whoever exports it; the residual is never served.
 
-use params::{Canonical, Layout};
+use params::{Canonical, Digest, Layout};
 
 mod cut;
 
@@ -23,6 +23,14 @@ pub(crate) struct Broadcast {
     pub(crate) residual: Vec<i32>,
 }
 
+/// How a version's weights differ from those of another, in ticks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moves {
+    /// Digest of the other one.
+    pub(crate) from: Digest,
+    pub(crate) sent: Sent,
+}
+
 /// Published moves, in ticks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
@@ -33,12 +41,30 @@ pub(crate) enum Sent {
 }
 
 impl Sent {
-    /// Moves the model.
-    pub(crate) fn apply(&self, model: &mut Canonical) {
+    /// Moves the model; what is left in here is how far it has moved (not beyond the ends of i32).
+    pub(crate) fn apply(&mut self, model: &mut Canonical) {
+        let clipped = |tick: i32, step: i32| tick.saturating_add(step).wrapping_sub(tick);
+        let ticks = model.ticks();
         match self {
-            Self::All(moves) => model.advance(moves),
-            Self::Some(moves) => model.advance_at(moves),
+            Self::All(moves) => {
+                moves.iter_mut().zip(ticks).for_each(|(step, &tick)| *step = clipped(tick, *step));
+                model.advance(moves);
+            }
+            Self::Some(moves) => {
+                moves.iter_mut().for_each(|(index, step)| *step = clipped(ticks[*index as usize], *step));
+                model.advance_at(moves);
+            }
         }
+    }
+
+    /// Indices and moves that are not zero, in order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, i32)> {
+        let (all, some): (&[i32], &[(u32, i32)]) = match self {
+            Self::All(moves) => (moves, &[]),
+            Self::Some(moves) => (&[], moves),
+        };
+        let entries = (0..).zip(all.iter().copied()).chain(some.iter().copied());
+        entries.filter(|(_, step)| *step != 0)
     }
 }
 

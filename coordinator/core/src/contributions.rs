@@ -8,7 +8,7 @@ use codec::tiles::UpdateError;
 use protocol::id::{ClientId, Version};
 use protocol::message::UpdateHeader;
 
-use crate::broadcast::{self, Broadcast};
+use crate::broadcast::{self, Broadcast, Moves};
 use crate::combine::Combination;
 use crate::config::RunConfig;
 use crate::event::Admitted;
@@ -137,15 +137,16 @@ impl Contributions {
         &self.clients
     }
 
-    /// The version that these updates make of the round's base. They are used up by it: their sums and what the base had left out give
-    /// their memory to the new version, if nobody else holds the base.
-    pub(crate) fn make_version(&mut self, config: &RunConfig) -> Published {
-        let (mut optimiser, mut wanted) = match Arc::get_mut(&mut self.base) {
-            Some(base) => (std::mem::take(&mut base.optimiser), std::mem::take(&mut base.residual)),
-            None => (self.base.optimiser.clone(), self.base.residual.clone()),
+    /// The version that these updates make of the round's base, and how it has moved. They are used up by it: their sums, and the base's
+    /// weights and what it had left out, give their memory to the new version, if nobody else holds the base.
+    pub(crate) fn make_version(&mut self, config: &RunConfig) -> (Published, Moves) {
+        let (mut model, mut optimiser, mut wanted) = match Arc::get_mut(&mut self.base) {
+            Some(base) => {
+                (base.model.take(), std::mem::take(&mut base.optimiser), std::mem::take(&mut base.residual))
+            }
+            None => (self.base.model.clone(), self.base.optimiser.clone(), self.base.residual.clone()),
         };
         let base = &*self.base;
-        let mut model = base.model.clone();
         let values = model.ticks().len();
         // What has been left out so far, and what these updates want.
         wanted.resize(values, 0);
@@ -160,10 +161,9 @@ impl Contributions {
         }
         let version = Version(base.version.0 + 1);
         let share = config.settings().downlink.share(version, config.settings().rounds);
-        let Broadcast { sent, residual } = broadcast::divide(&model, wanted, share);
+        let Broadcast { mut sent, residual } = broadcast::divide(&model, wanted, share);
         sent.apply(&mut model);
-        drop(sent);
-        Published {
+        let published = Published {
             version,
             layout: base.layout.clone(),
             digest: model.digest(),
@@ -171,7 +171,8 @@ impl Contributions {
             statistics: base.statistics.clone(),
             optimiser,
             residual,
-        }
+        };
+        (published, Moves { from: base.digest, sent })
     }
 
     /// The version they start from.

@@ -9,13 +9,14 @@ mod sizes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use codec::delta::{Content, Delta, Heading, encode_between, encode_sum};
+use codec::delta::{Content, Delta, Heading, encode_between, encode_moves, encode_sum};
 use codec::snapshot::encode_snapshot;
 use codec::statistics::StatisticsLayout;
-use params::{Canonical, Scope};
+use params::{Canonical, Digest, Faint, Scope};
 use protocol::id::Version;
 use protocol::message::{Part, PartKind};
 
+use crate::broadcast::Moves;
 use crate::published::Published;
 
 pub use sizes::{Sizes, sizes};
@@ -63,10 +64,12 @@ struct Step {
 struct Served {
     version: Version,
     content: Content,
+    /// Digest of its weights.
+    digest: Digest,
     /// Number of its state.
     state: u64,
-    /// Its weights and statistics; not of an older one that the steps lead back to.
-    whole: Option<(Canonical, Vec<f32>)>,
+    /// Its weights, held by whoever makes versions, and its statistics; not of an older one that the steps lead back to.
+    whole: Option<(Faint, Vec<f32>)>,
     /// Encoded when it is needed first.
     snapshot: OnceLock<Option<Shared>>,
 }
@@ -75,6 +78,8 @@ struct Served {
 #[derive(Debug, Default)]
 pub struct Downlink {
     layout: Option<StatisticsLayout>,
+    /// Shared weights of a version.
+    weights: usize,
     /// In order of version.
     served: VecDeque<Served>,
     /// Number of the state that the first step starts from.
@@ -110,8 +115,9 @@ impl Downlink {
     }
 
     /// A version is published, or again with other statistics; the delta that leads there, to be kept for
-    /// [`Downlink::resume`], if there is one worth keeping.
-    pub fn publish(&mut self, published: &Published) -> Option<Shared> {
+    /// [`Downlink::resume`], if there is one worth keeping. Where the version before is not there any more, it takes `moves` to
+    /// make one. The version has to be kept as long as it shall be served whole.
+    pub fn publish(&mut self, published: &Published, moves: Option<&Moves>) -> Option<Shared> {
         let content = published.content();
         let Some(last) = self.served.back() else {
             self.layout = statistics_of(published);
@@ -127,31 +133,36 @@ impl Downlink {
         let (from, base) = (last.version, last.content);
         let (before, before_statistics) = last.whole.as_ref()?;
         let layout = self.layout.as_ref()?;
-        let same = before.layout() == model.layout()
-            && before.grid() == model.grid()
-            && before_statistics.len() == statistics.len();
-        let mut kept = None;
-        if same {
+        let mut piece: Option<Shared> = None;
+        if before.is_like(model) && before_statistics.len() == statistics.len() {
             let heading = Heading { from: from.0, to: version.0, base, result: content };
-            let piece: Shared =
-                encode_between(&heading, layout, (before, before_statistics), (model, statistics)).into();
-            if piece.len() <= bytes_max(model) / 4 * 3 {
-                self.push(model, layout.len(), Step { heading, piece: piece.clone() });
-                kept = Some(piece);
+            let to = (model, &**statistics);
+            let moves = moves.filter(|moves| moves.from == last.digest);
+            let encoded = if last.digest == published.digest {
+                Some(encode_moves(&heading, layout, std::iter::empty, before_statistics, to))
+            } else if let Some(moves) = moves {
+                Some(encode_moves(&heading, layout, || moves.sent.entries(), before_statistics, to))
+            } else {
+                let before = before.upgrade();
+                before.map(|before| encode_between(&heading, layout, (&before, before_statistics), to))
+            };
+            piece = encoded.filter(|piece| piece.len() <= bytes_max(model) / 4 * 3).map(Shared::from);
+            if let Some(piece) = piece.clone() {
+                self.push(model, layout.len(), Step { heading, piece });
             }
         }
-        if kept.is_none() {
+        if piece.is_none() {
             self.forget();
         }
         self.serve(published, content);
-        kept
+        piece
     }
 
     /// What a device needs for `version` that holds a state of this name; `None` if the version cannot be had.
     pub fn offer(&self, version: Version, held: Option<Content>) -> Option<Offer> {
         let served = self.served.iter().find(|served| served.version == version)?;
         let way = held.and_then(|held| self.way(held, served));
-        let cheap = self.served.back()?.whole.as_ref()?.0.ticks().len() as u64;
+        let cheap = self.weights as u64;
         // A whole version is hardly below a byte for each weight: then it need not even be encoded.
         match way {
             Some(way) if way.bytes() <= cheap / 2 => Some(way),
@@ -174,7 +185,7 @@ impl Downlink {
         let encode = || {
             let layout = self.layout.as_ref()?;
             let encoded = match &served.whole {
-                Some((model, statistics)) => encode_snapshot(layout, model, statistics),
+                Some((model, statistics)) => encode_snapshot(layout, &model.upgrade()?, statistics),
                 None => {
                     let (model, statistics) = self.back_to(served, layout)?;
                     encode_snapshot(layout, &model, &statistics)
@@ -187,7 +198,8 @@ impl Downlink {
 
     /// An older version, made again from the newest.
     fn back_to(&self, served: &Served, layout: &StatisticsLayout) -> Option<(Canonical, Vec<f32>)> {
-        let (mut model, mut statistics) = self.served.back()?.whole.clone()?;
+        let (newest, mut statistics) = self.served.back()?.whole.clone()?;
+        let mut model = newest.upgrade()?;
         let steps = usize::try_from(served.state.checked_sub(self.first)?).ok()?..;
         for step in self.steps.range(steps).rev() {
             let (_, delta) = Delta::decode(&model, layout.len(), &step.piece).ok()?;
@@ -244,8 +256,10 @@ impl Downlink {
         for older in self.served.iter_mut().filter(|older| older.state >= self.first) {
             (older.whole, older.snapshot) = (None, OnceLock::new());
         }
-        let whole = Some((model.clone(), statistics.clone()));
-        self.served.push_back(Served { version: *version, content, state, whole, snapshot: OnceLock::new() });
+        let (digest, whole) = (published.digest, Some((model.faint(), statistics.clone())));
+        self.weights = model.ticks().len();
+        let snapshot = OnceLock::new();
+        self.served.push_back(Served { version: *version, content, digest, state, whole, snapshot });
         while self.served.len() > VERSIONS_SERVED {
             self.served.pop_front();
         }

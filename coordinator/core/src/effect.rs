@@ -8,6 +8,7 @@ use protocol::id::ClientId;
 use protocol::message::{Receipt, ToClient};
 use protocol::plan::ModelSpec;
 
+use crate::broadcast::Moves;
 use crate::journal::Record;
 use crate::published::Published;
 use crate::report::RoundReport;
@@ -25,8 +26,8 @@ pub enum Effect {
         seed: u64,
     },
     /// Store a version durably and serve it to clients that ask. Said again for the same version once its statistics are
-    /// pooled: the later one replaces the earlier, weights and digest being equal.
-    Publish(Arc<Published>),
+    /// pooled: the later one replaces the earlier, weights and digest being equal. With how its weights have moved, where that is known.
+    Publish(Arc<Published>, Option<Arc<Moves>>),
     /// Push an instruction to a connected client.
     Send {
         /// To whom.

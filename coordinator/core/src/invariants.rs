@@ -75,7 +75,7 @@ impl Checker {
     pub fn observe(&mut self, effect: &Effect) -> Result<(), Violation> {
         match effect {
             Effect::Journal(record) => self.record(record),
-            Effect::Publish(published) => {
+            Effect::Publish(published, _) => {
                 let found = (published.version, published.digest);
                 let first = self.published.is_none() && published.version == Version(0);
                 let name = "a version is published only from a closed round";

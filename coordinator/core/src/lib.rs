@@ -40,6 +40,7 @@ use protocol::plan::ModelSpec;
 use protocol::time::Timestamp;
 
 pub use admit::{Admission, admit};
+pub use broadcast::Moves;
 pub use config::{RunConfig, Settings};
 pub use effect::Effect;
 pub use event::{Admitted, Event, InitialModel};

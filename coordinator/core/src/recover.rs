@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::admit::OpenRound;
 use crate::attendance::Presence;
+use crate::broadcast::Moves;
 use crate::config::{RunConfig, difference};
 use crate::context::Context;
 use crate::contributions::Contributions;
@@ -122,6 +123,8 @@ struct Replayed {
 struct Replay {
     cx: Context,
     head: Option<Arc<Published>>,
+    /// How `head` has moved, if it was made again.
+    moves: Option<Moves>,
     /// Last version the journal says was made.
     journalled: Version,
     open: Option<Replayed>,
@@ -150,8 +153,15 @@ pub(crate) fn recover(
     let durable = published.map(Arc::new);
     let head = durable.clone();
     let cx = Context::new(config);
-    let mut replay =
-        Replay { cx, head, journalled: Version(0), open: None, abandoned: None, unreported: None };
+    let mut replay = Replay {
+        cx,
+        head,
+        moves: None,
+        journalled: Version(0),
+        open: None,
+        abandoned: None,
+        unreported: None,
+    };
     for record in records {
         replay.take(record)?;
     }
@@ -261,7 +271,8 @@ impl Replay {
         let (version, expected) = (report.version, report.model_digest);
         if let Some((mut contributions, _)) = open.contributions {
             self.head = None;
-            self.head = Some(Arc::new(contributions.make_version(&self.cx.config)));
+            let (head, moves) = contributions.make_version(&self.cx.config);
+            (self.head, self.moves) = (Some(Arc::new(head)), Some(moves));
         }
         if let Some(head) = self.head.as_ref().filter(|head| head.version == version)
             && head.digest != expected
@@ -319,7 +330,7 @@ impl Replay {
         durable: Option<Arc<Published>>,
         out: &mut Vec<Effect>,
     ) -> Result<(Context, Phase), RecoverError> {
-        let Self { mut cx, head, journalled, open, abandoned, unreported } = self;
+        let Self { mut cx, head, moves, journalled, open, abandoned, unreported } = self;
         let Some(spec) = cx.spec.clone() else {
             return match head {
                 Some(head) => Err(RecoverError::NoRun { version: head.version }),
@@ -340,7 +351,7 @@ impl Replay {
         }
         out.push(Effect::Notice(format!("run {} goes on from version {}", cx.config.run(), head.version)));
         if durable.as_ref() != Some(&head) {
-            out.push(Effect::Publish(head.clone()));
+            out.push(Effect::Publish(head.clone(), moves.map(Arc::new)));
         }
         let phase = match (open, unreported) {
             (Some(Replayed { round, goal, cohort, contributions, .. }), _) => {

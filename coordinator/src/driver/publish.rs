@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coordinator_core::{Event, Published, RoundReport};
+use coordinator_core::{Event, Moves, Published, RoundReport};
 use protocol::plan::ModelSpec;
 use tokio::task::spawn_blocking;
 
@@ -13,7 +13,11 @@ use crate::{Error, locked};
 
 impl Driver {
     /// Stores a version's bytes and serves it; what is still to be written, before anybody is told of the version.
-    pub(super) async fn publish(&mut self, published: Arc<Published>) -> Result<Vec<Entry>, Error> {
+    pub(super) async fn publish(
+        &mut self,
+        published: Arc<Published>,
+        moves: Option<Arc<Moves>>,
+    ) -> Result<Vec<Entry>, Error> {
         let version = published.version;
         let snapshots = self.snapshots.clone();
         let (delta, blob) = self
@@ -22,7 +26,7 @@ impl Driver {
                 let versions = store.versions()?;
                 let kept = versions.into_values().rev().take(VERSIONS_MAX).chain([blob]);
                 store.keep_only(&kept.collect())?;
-                Ok((snapshots.publish(&published), blob))
+                Ok((snapshots.publish(&published, moves.as_deref()), blob))
             })
             .await?;
         let bytes = delta.as_ref().map(|delta| delta.len());

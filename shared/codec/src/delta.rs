@@ -137,8 +137,21 @@ pub fn encode_between(
     to: (&Canonical, &[f32]),
 ) -> Vec<u8> {
     debug_assert_eq!((from.0.layout(), from.0.grid()), (to.0.layout(), to.0.grid()));
-    let weights = || differences(from.0.ticks(), to.0.ticks());
-    let statistics: Vec<_> = differences(&codes(layout, from.1), &codes(layout, to.1)).collect();
+    encode_moves(heading, layout, || differences(from.0.ticks(), to.0.ticks()), from.1, to)
+}
+
+/// As [`encode_between`], where it is known how the weights have moved: strictly increasing indices, none with zero.
+///
+/// # Panics
+/// If there are not as many statistics as the layout has.
+pub fn encode_moves<I: Iterator<Item = (u32, i32)>>(
+    heading: &Heading,
+    layout: &StatisticsLayout,
+    weights: impl Fn() -> I,
+    from_statistics: &[f32],
+    to: (&Canonical, &[f32]),
+) -> Vec<u8> {
+    let statistics: Vec<_> = differences(&codes(layout, from_statistics), &codes(layout, to.1)).collect();
     let mut outline = Outline::of(to.0);
     weights().for_each(|entry| outline.note(entry));
     let mut writing = Writing::begin(heading, to.0, outline, &statistics, layout.len());

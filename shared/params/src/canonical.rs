@@ -3,7 +3,7 @@
 //! Floats do not add associatively, so a model kept in floats would depend on arrival order and thread count. On a grid it
 //! does not, and equal models have equal digests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use thiserror::Error;
 
@@ -90,12 +90,33 @@ impl Grid {
 /// Binary digits by which a start is coarser.
 const START_COARSE_BITS: u32 = 10;
 
-/// A model on its grid. Clones share their ticks until one of them moves.
+/// A model on its grid. Clones share their ticks until one of them moves; those that are only [`Faint`] do not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canonical {
     layout: Arc<Layout>,
     grid: Grid,
     ticks: Arc<Vec<i32>>,
+}
+
+/// A model for as long as somebody else has it and has not moved it.
+#[derive(Clone, Debug)]
+pub struct Faint {
+    layout: Arc<Layout>,
+    grid: Grid,
+    ticks: Weak<Vec<i32>>,
+}
+
+impl Faint {
+    /// The model, if it is still there.
+    pub fn upgrade(&self) -> Option<Canonical> {
+        let (layout, grid) = (self.layout.clone(), self.grid.clone());
+        Some(Canonical { layout, grid, ticks: self.ticks.upgrade()? })
+    }
+
+    /// Whether a model has the same tensors and steps.
+    pub fn is_like(&self, model: &Canonical) -> bool {
+        self.layout == model.layout && self.grid == model.grid
+    }
 }
 
 impl Canonical {
@@ -145,6 +166,17 @@ impl Canonical {
         Ok(Self { layout, grid, ticks: ticks.into() })
     }
 
+    /// The same model, for whoever can do without it once it moves.
+    pub fn faint(&self) -> Faint {
+        Faint { layout: self.layout.clone(), grid: self.grid.clone(), ticks: Arc::downgrade(&self.ticks) }
+    }
+
+    /// Takes the ticks out; what stays has none and is of no use any more.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self { layout: self.layout.clone(), grid: self.grid.clone(), ticks: std::mem::take(&mut self.ticks) }
+    }
+
     /// The layout of the ticks.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
@@ -163,12 +195,7 @@ impl Canonical {
     /// Moves every value by `moves` (ticks, layout order), saturating at the ends of i32.
     pub fn advance(&mut self, moves: &[i32]) {
         debug_assert_eq!(moves.len(), self.ticks.len());
-        self.advance_from(0, moves);
-    }
-
-    /// As [`Canonical::advance`], for neighbouring values, the first of which has the flat index `first`.
-    pub fn advance_from(&mut self, first: usize, moves: &[i32]) {
-        for (tick, step) in Arc::make_mut(&mut self.ticks)[first..][..moves.len()].iter_mut().zip(moves) {
+        for (tick, step) in Arc::make_mut(&mut self.ticks).iter_mut().zip(moves) {
             *tick = tick.saturating_add(*step);
         }
     }

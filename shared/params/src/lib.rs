@@ -10,7 +10,7 @@ mod exact;
 mod layout;
 mod share;
 
-pub use canonical::{Canonical, Grid, GridError};
+pub use canonical::{Canonical, Faint, Grid, GridError};
 pub use digest::{Digest, Digester};
 pub use exact::{Accumulator, Part, SUBTICK_BITS, Scales, SumError, TILE, WEIGHT_TOTAL_MAX};
 pub use layout::{Layout, LayoutError, PARAMETERS_MAX, Scope, TENSORS_MAX, Tensor, TensorSpec};

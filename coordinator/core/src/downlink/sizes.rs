@@ -4,7 +4,7 @@ use codec::statistics::codes;
 use protocol::id::Version;
 
 use super::{Downlink, statistics_of};
-use crate::broadcast;
+use crate::broadcast::{self, Moves};
 use crate::config::RunConfig;
 use crate::event::InitialModel;
 use crate::phase::waiting::first_version;
@@ -39,13 +39,14 @@ pub fn sizes(config: &RunConfig, initial: InitialModel, moves: &[f32]) -> Result
     }
     wanted.resize(start.model.ticks().len(), 0);
     let mut served = Downlink::default();
-    served.publish(&start);
+    served.publish(&start, None);
     let bytes = |served: &Downlink, version, held| {
         served.offer(Version(version), held).map_or(0, |offer| offer.bytes())
     };
     let delta = |share, version| {
         let mut next = Published::clone(&start);
-        broadcast::divide(&start.model, wanted.clone(), share).sent.apply(&mut next.model);
+        let mut sent = broadcast::divide(&start.model, wanted.clone(), share).sent;
+        sent.apply(&mut next.model);
         if let Some(layout) = statistics_of(&start) {
             let step = 1 << downlink.statistics_shift(version, rounds);
             let mut moved = codes::codes(&layout, &start.statistics);
@@ -53,8 +54,9 @@ pub fn sizes(config: &RunConfig, initial: InitialModel, moves: &[f32]) -> Result
             next.statistics = codes::values(&layout, &moved);
         }
         let mut served = Downlink::default();
-        served.publish(&start);
-        served.publish(&Published { version: Version(1), digest: next.model.digest(), ..next });
+        served.publish(&start, None);
+        let next = Published { version: Version(1), digest: next.model.digest(), ..next };
+        served.publish(&next, Some(&Moves { from: start.digest, sent }));
         bytes(&served, 1, Some(start.content()))
     };
     Ok(Sizes {

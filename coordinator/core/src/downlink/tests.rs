@@ -4,6 +4,7 @@ use params::Canonical;
 use proptest::prelude::*;
 
 use super::*;
+use crate::broadcast::Sent;
 use crate::published::tests::version;
 
 /// A publication: whether it is a new version, and what changes.
@@ -68,14 +69,21 @@ proptest! {
     fn whatever_a_device_holds_it_gets_the_version_and_a_restart_changes_nothing(changes in changes(), restart in any::<prop::sample::Index>()) {
         let all = versions(&changes);
         let restart = restart.index(all.len());
-        let mut downlink = Downlink::default();
+        let (mut downlink, mut told) = (Downlink::default(), Downlink::default());
         let mut journal = Vec::new();
         for (number, published) in all.iter().enumerate() {
-            journal.extend(downlink.publish(published));
+            let piece = downlink.publish(published, None);
+            // The same when it is told what has moved, as when it can compare.
+            let before = &all[number.saturating_sub(1)];
+            let pairs = before.model.ticks().iter().zip(published.model.ticks());
+            let sent = Sent::All(pairs.map(|(before, after)| after - before).collect());
+            prop_assert_eq!(&told.publish(published, Some(&Moves { from: before.digest, sent })), &piece);
+            journal.extend(piece);
             if number == restart {
                 downlink = Downlink::resume(published, journal.iter().map(|step| step.to_vec()));
                 // Said again, as after a crash.
-                prop_assert!(downlink.publish(published).is_none());
+                prop_assert!(downlink.publish(published, None).is_none());
+                told = Downlink::resume(published, journal.iter().map(|step| step.to_vec()));
             }
             for held in &all[..=number] {
                 let offer = downlink.offer(published.version, Some(held.content())).unwrap();
@@ -117,13 +125,14 @@ fn large(number: u32, ticks: Vec<i32>) -> Arc<Published> {
 fn sums_are_sent_where_they_are_shorter_and_old_deltas_go() {
     let mut ticks: Vec<i32> = (0..20_000).map(|index| index * 7919 % 65_536).collect();
     let mut downlink = Downlink::default();
-    let mut first = Vec::new();
+    let (mut first, mut last) = (Vec::new(), large(0, ticks.clone()));
     for number in 0..600 {
         // The same hundred values move in every version.
         (0..100).for_each(|index| ticks[index * 200] += 16);
         let published = large(number, ticks.clone());
-        downlink.publish(&published);
+        downlink.publish(&published, None);
         first.push(published.content());
+        last = published;
     }
     assert!(downlink.steps.len() <= STEPS_MAX && downlink.bytes <= bytes_max(&large(0, ticks).model));
     let newest = downlink.newest().unwrap();
@@ -140,4 +149,7 @@ fn sums_are_sent_where_they_are_shorter_and_old_deltas_go() {
     assert_eq!(downlink.offer(newest, Some(*b"nonsense")).unwrap().parts[0].kind, PartKind::Snapshot);
     assert!(downlink.offer(Version(597), None).is_none());
     assert!(downlink.offer(Version(598), None).is_some());
+    drop(last);
+    // Where nobody has a version any more, it cannot be served whole but if it is encoded already.
+    assert!(downlink.offer(newest, None).is_some());
 }

@@ -9,7 +9,7 @@ use crate::report::{Ending, RoundReport};
 use crate::tests::support::{client, update};
 
 fn published(number: u32) -> Effect {
-    Effect::Publish(Arc::new(Published { version: Version(number), ..version() }))
+    Effect::Publish(Arc::new(Published { version: Version(number), ..version() }), None)
 }
 
 fn opened(round: u32, from: u32, cohort: &[&str]) -> Effect {

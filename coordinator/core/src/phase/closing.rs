@@ -217,7 +217,7 @@ impl Closing {
         if let Some(statistics) = pooled {
             // Same version, same weights, same digest: only the statistics that go with them are known now.
             Arc::make_mut(&mut self.published).statistics = statistics;
-            out.push(Effect::Publish(self.published.clone()));
+            out.push(Effect::Publish(self.published.clone(), None));
         }
     }
 

@@ -252,11 +252,12 @@ impl Collecting {
 
     /// Makes and publishes the next version.
     fn close(&mut self, cx: &mut Context, now: Timestamp, ending: Ending, out: &mut Vec<Effect>) -> Phase {
-        let published = Arc::new(self.contributions.make_version(&cx.config));
+        let (published, moves) = self.contributions.make_version(&cx.config);
+        let published = Arc::new(published);
         debug_assert!(invariants::enough_contributors(self.contributed(), cx.config.min_contributors()));
         let report = self.report(&published, ending, false);
         out.push(Effect::Journal(Record::RoundClosed { report: Box::new(report.clone()) }));
-        out.push(Effect::Publish(published.clone()));
+        out.push(Effect::Publish(published.clone(), Some(Arc::new(moves))));
         self.dismiss(cx, out);
         cx.abandoned_in_a_row = 0;
         if ending == Ending::Stop {

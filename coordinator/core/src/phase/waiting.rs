@@ -147,7 +147,7 @@ fn start(cx: &mut Context, now: Timestamp, initial: InitialModel, out: &mut Vec<
     match first_version(&cx.config, initial) {
         Ok(first) => {
             let first = Arc::new(first);
-            out.push(Effect::Publish(first.clone()));
+            out.push(Effect::Publish(first.clone(), None));
             let contributions = Contributions::new(&cx.config, first);
             next(cx, now, contributions, now, out)
         }

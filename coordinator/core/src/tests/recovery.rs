@@ -56,7 +56,8 @@ fn model_of(journal: &[Record], settings: &Settings) -> Canonical {
                 let wanted = moves.iter().zip(&residual).map(|(step, left)| step + left).collect();
                 let share = settings.downlink.share(report.version, settings.rounds);
                 let divided = divide(&model, wanted, share);
-                divided.sent.apply(&mut model);
+                let mut sent = divided.sent;
+                sent.apply(&mut model);
                 residual = divided.residual;
                 residual.resize(VALUES, 0);
                 assert_eq!(model.digest(), report.model_digest, "round {}", report.round);

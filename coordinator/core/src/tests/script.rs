@@ -191,7 +191,7 @@ fn picture(effect: &Effect) -> String {
         Effect::Initialise { spec, seed } => {
             format!("initialise {} {:?} with seed {seed}", spec.preset, spec.classes)
         }
-        Effect::Publish(published) => {
+        Effect::Publish(published, _) => {
             let statistics = &published.statistics;
             format!(
                 "publish version {} {:?} statistics {statistics:?}",

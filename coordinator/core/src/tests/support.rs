@@ -141,7 +141,7 @@ impl Driver {
                     self.records.push(record.encode());
                     self.history.push(record.clone());
                 }
-                Effect::Publish(published) => self.published = Some(published.encode()),
+                Effect::Publish(published, _) => self.published = Some(published.encode()),
                 _ => {}
             }
             performed.push(effect);
