@@ -74,8 +74,7 @@ impl Driver {
     ) -> Result<End, Error> {
         let mut events = Vec::new();
         self.perform_all(first, &mut events).await?;
-        // Nobody is connected yet whose loss could be among them.
-        debug_assert!(events.is_empty());
+        self.tell(events).await?;
         while self.ended.is_none() {
             let deadline = self.deadline();
             let input = tokio::select! {
@@ -117,6 +116,11 @@ impl Driver {
         for input in inputs {
             events.extend(self.event_of(input)?);
         }
+        self.tell(events).await
+    }
+
+    /// Tells the core what happened, and performs what it asks.
+    async fn tell(&mut self, mut events: Vec<Event>) -> Result<(), Error> {
         while !events.is_empty() {
             let (now, mut effects) = (self.now(), Vec::new());
             events.drain(..).for_each(|event| self.core.handle(now, event, &mut effects));
@@ -176,8 +180,9 @@ impl Driver {
                 Effect::Send { .. } | Effect::Receipt { .. } | Effect::Notice(_) => group.words.push(effect),
                 Effect::Publish(published, moves) => {
                     self.settle(&mut group, events).await?;
-                    let stored = self.publish(published, moves).await?;
+                    let (stored, kept) = self.publish(published, moves).await?;
                     group.entries.extend(stored);
+                    events.extend(kept);
                 }
                 Effect::Initialise { .. } | Effect::Score { .. } | Effect::Halt { .. } => {
                     self.settle(&mut group, events).await?;

@@ -67,6 +67,8 @@ pub const UPLOAD_TIME: Duration = Duration::from_secs(60);
 /// Slowest upload, bytes per second on average.
 pub const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 
+/// What a version leaves out waits in memory for the next one if it is shorter, bytes; else in the store.
+pub const KEPT_BYTES_MIN: usize = 1 << 20;
 /// Versions kept in the store: should the newest be damaged, the one before it and the journal make it again.
 pub const VERSIONS_MAX: usize = 3;
 /// Shortest journal that is rewritten without what is no longer needed, bytes.

@@ -9,6 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use codec::payload::Stored;
 use coordinator_core::downlink::STEPS_MAX;
 use coordinator_core::journal::{Compaction, RecordError};
 use coordinator_core::{Record, RoundReport};
@@ -158,6 +159,12 @@ pub trait Store: Send {
     /// # Errors
     /// A blob that is missing or damaged.
     fn get(&self, blob: &Digest) -> Result<Vec<u8>, StoreError>;
+
+    /// The last so many bytes of a blob, to be read from where they are, if that is not memory. They can be read as long as the
+    /// value lives, even if the blob is removed.
+    fn tail(&self, _blob: &Digest, _bytes: usize) -> Option<Arc<dyn Stored>> {
+        None
+    }
 
     /// Rewrites the journal without what the stored versions make unnecessary, if that is worth the trouble. What a coordinator
     /// is after a start does not depend on it.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use codec::payload::Stored;
 use params::Digest;
-use protocol::id::{ClientId, Round};
+use protocol::id::{ClientId, Round, Version};
 use protocol::message::{Hello, Receipt, Refusal, ToClient, UpdateHeader};
 use protocol::plan::ModelSpec;
 
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     /// Whom the last round asked, and whose updates were carried over to it.
     pub(crate) last_asked: Vec<ClientId>,
     pub(crate) admission: Arc<Admission>,
+    /// Where the driver has what a version leaves out.
+    pub(crate) kept: Option<(Version, Arc<dyn Stored>)>,
     /// The last accepted update of each client. A client has one upload under way at a time, so one is enough to give
     /// a repeated upload the receipt it missed.
     counted: BTreeMap<ClientId, Counted>,
@@ -62,6 +65,7 @@ impl Context {
             abandoned_in_a_row: 0,
             last_asked: Vec::new(),
             admission,
+            kept: None,
             counted: BTreeMap::new(),
             tally: Tally::default(),
         }

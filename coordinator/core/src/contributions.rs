@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use codec::account::Account;
+use codec::payload::{Stored, Unreadable};
 use codec::tiles::UpdateError;
 use protocol::id::{ClientId, Version};
 use protocol::message::UpdateHeader;
@@ -13,6 +14,10 @@ use crate::combine::Combination;
 use crate::config::RunConfig;
 use crate::event::Admitted;
 use crate::published::Published;
+
+mod aside;
+
+use aside::Aside;
 
 /// Values of which a version is made at a time.
 const TILE: usize = 1 << 14;
@@ -94,6 +99,8 @@ impl Totals {
 #[derive(Debug)]
 pub(crate) struct Contributions {
     base: Arc<Published>,
+    /// What the base has left out, if it does not have it itself any more.
+    aside: Option<Aside>,
     combination: Box<dyn Combination>,
     clients: BTreeSet<ClientId>,
     totals: Totals,
@@ -103,7 +110,7 @@ impl Contributions {
     /// None yet, to the version after `base`.
     pub(crate) fn new(config: &RunConfig, base: Arc<Published>) -> Self {
         let combination = config.combine().open(base.model.layout().clone(), base.model.grid());
-        Self { base, combination, clients: BTreeSet::new(), totals: Totals::default() }
+        Self { base, aside: None, combination, clients: BTreeSet::new(), totals: Totals::default() }
     }
 
     /// Adds an update.
@@ -125,6 +132,17 @@ impl Contributions {
         Ok(())
     }
 
+    /// Lets go of what the base has left out if the driver has it, and nobody else the base.
+    pub(crate) fn set_aside(&mut self, kept: Option<&(Version, Arc<dyn Stored>)>) {
+        let kept = kept.filter(|(version, _)| *version == self.base.version && self.aside.is_none());
+        if let (Some((_, stored)), Some(base)) = (kept, Arc::get_mut(&mut self.base))
+            && !base.residual.is_empty()
+        {
+            self.aside = Some(Aside::new(&base.residual, stored.clone()));
+            base.residual = Vec::new();
+        }
+    }
+
     /// Their round is over without a version: they go on to the next one.
     pub(crate) fn carry(&mut self) {
         self.totals.carried = self.totals.count;
@@ -139,26 +157,36 @@ impl Contributions {
 
     /// The version that these updates make of the round's base, and how it has moved. They are used up by it: their sums, and the base's
     /// weights and what it had left out, give their memory to the new version, if nobody else holds the base.
-    pub(crate) fn make_version(&mut self, config: &RunConfig) -> (Published, Moves) {
-        let (mut model, mut optimiser, mut wanted) = match Arc::get_mut(&mut self.base) {
-            Some(base) => {
-                (base.model.take(), std::mem::take(&mut base.optimiser), std::mem::take(&mut base.residual))
-            }
-            None => (self.base.model.clone(), self.base.optimiser.clone(), self.base.residual.clone()),
+    ///
+    /// # Errors
+    /// What the base had left out is not where it was set aside.
+    pub(crate) fn make_version(&mut self, config: &RunConfig) -> Result<(Published, Moves), Unreadable> {
+        let (mut optimiser, mut wanted) = match Arc::get_mut(&mut self.base) {
+            Some(base) => (std::mem::take(&mut base.optimiser), std::mem::take(&mut base.residual)),
+            None => (self.base.optimiser.clone(), self.base.residual.clone()),
         };
-        let base = &*self.base;
-        let values = model.ticks().len();
-        // What has been left out so far, and what these updates want.
-        wanted.resize(values, 0);
+        let values = self.base.model.ticks().len();
+        // What has been left out so far, and what these updates want. Zeros that are not touched take no memory yet.
+        if wanted.is_empty() {
+            wanted = vec![0; values];
+        }
         // By tiles, from the end: as a whole, the combined update and the move would take three times the memory of the model.
         for first in (0..values).step_by(TILE).rev() {
             let tile = first..values.min(first + TILE);
+            if let Some(aside) = &self.aside {
+                aside.read(first, &mut wanted[tile.clone()])?;
+            }
             let state = if optimiser.is_empty() { &mut [] } else { &mut optimiser[tile] };
             let moves = config.server_optimiser().step(state, &self.combination.take(first));
             for (wanted, step) in wanted[first..].iter_mut().zip(&moves) {
                 *wanted = wanted.saturating_add(*step);
             }
         }
+        let mut model = match Arc::get_mut(&mut self.base) {
+            Some(base) => base.model.take(),
+            None => self.base.model.clone(),
+        };
+        let base = &*self.base;
         let version = Version(base.version.0 + 1);
         let share = config.settings().downlink.share(version, config.settings().rounds);
         let Broadcast { mut sent, residual } = broadcast::divide(&model, wanted, share);
@@ -172,7 +200,7 @@ impl Contributions {
             optimiser,
             residual,
         };
-        (published, Moves { from: base.digest, sent })
+        Ok((published, Moves { from: base.digest, sent }))
     }
 
     /// The version they start from.
@@ -188,9 +216,71 @@ impl Contributions {
 
 #[cfg(test)]
 mod tests {
-    use params::{Layout, Scope, TensorSpec};
+    use codec::payload::Payload;
+    use codec::tiles::Checked;
+    use params::{Canonical, Grid, Layout, Scope, TensorSpec};
 
     use super::*;
+    use crate::registry::Choice;
+    use crate::tests::support::{client, header, settings};
+
+    /// What a version leaves out, somewhere else.
+    #[derive(Debug)]
+    struct Elsewhere(Vec<u8>);
+
+    impl Stored for Elsewhere {
+        fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), Unreadable> {
+            into.copy_from_slice(&self.0[offset..offset + into.len()]);
+            Ok(())
+        }
+    }
+
+    /// The version after one of several tiles, by one update; how what that leaves out is stored, if it is.
+    fn made(stored: Option<fn(&mut Vec<u8>)>) -> Result<(Published, Moves), Unreadable> {
+        let spec = TensorSpec { name: "a".into(), shape: vec![2 * TILE + 5], scope: Scope::Shared };
+        let layout = Arc::new(Layout::new(vec![spec]).unwrap());
+        let grid = Grid::from_exponents(&layout, vec![-20]).unwrap();
+        let numbers =
+            |factor: i32| (0..layout.len() as i32).map(move |index| index.wrapping_mul(factor) >> 12);
+        let model = Canonical::from_ticks(layout.clone(), grid, numbers(77_777_777).collect()).unwrap();
+        let residual: Vec<i32> = numbers(-123_456_789).collect();
+        let bytes: Vec<u8> = residual.iter().flat_map(|ticks| ticks.to_le_bytes()).collect();
+        let base = Published {
+            version: Version(3),
+            layout: layout.clone(),
+            digest: model.digest(),
+            model,
+            statistics: Vec::new(),
+            optimiser: Vec::new(),
+            residual,
+        };
+        let config = RunConfig::new(settings(|settings| {
+            settings.downlink.density = 0.1;
+            settings.server_optimiser = Choice::named("none");
+        }));
+        let config = config.unwrap();
+        let mut contributions = Contributions::new(&config, Arc::new(base));
+        if let Some(change) = stored {
+            let mut bytes = bytes;
+            let kept = |version, bytes| (Version(version), Arc::new(Elsewhere(bytes)) as Arc<dyn Stored>);
+            contributions.set_aside(Some(&kept(2, Vec::new())));
+            change(&mut bytes);
+            contributions.set_aside(Some(&kept(3, bytes)));
+            assert!(contributions.base.residual.is_empty());
+        }
+        let entries = (0..layout.len() as u32).step_by(3).map(|index| (index, index as f32 * 1e-6)).collect();
+        let update = Admitted::new(&layout, Checked::Entries(entries), Payload::default());
+        contributions.add(&config, &client("a"), &header(config.run(), 1, 3, &[]), &update).unwrap();
+        contributions.make_version(&config)
+    }
+
+    #[test]
+    fn what_was_left_out_waits_elsewhere_and_comes_back_as_it_was() {
+        let expected = made(None).unwrap();
+        assert!(expected.0.residual.iter().any(|ticks| *ticks != 0));
+        assert_eq!(made(Some(|_| {})).unwrap(), expected);
+        made(Some(|bytes| bytes[4 * TILE + 9] ^= 1)).unwrap_err();
+    }
 
     #[test]
     fn sizes_are_held_against_their_limits_over_all_updates() {

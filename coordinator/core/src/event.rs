@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codec::account::Account;
-use codec::payload::Payload;
+use codec::payload::{Payload, Stored};
 use codec::tiles::Checked;
 use params::Layout;
 use protocol::evaluation::{CentralScore, Evaluation};
@@ -43,6 +43,14 @@ pub enum Event {
         header: UpdateHeader,
         /// The decoded update with its bytes, or why it cannot count.
         update: Result<Arc<Admitted>, Refusal>,
+    },
+    /// A version was published, and what it leaves out can be read from where it is stored, as little-endian i32: so it need not wait
+    /// in memory. Nobody has to say so.
+    Kept {
+        /// The version.
+        version: Version,
+        /// What it leaves out.
+        residual: Arc<dyn Stored>,
     },
     /// A client answered an evaluation.
     Evaluated {

@@ -121,6 +121,7 @@ impl Coordinator {
                 self.step(now, Event::Disconnected { client }, out);
             }
             Event::Fetched { bytes } => self.cx.tally_fetch(bytes),
+            Event::Kept { version, residual } => self.cx.kept = Some((version, residual)),
             event => self.step(now, event, out),
         }
     }

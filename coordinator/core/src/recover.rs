@@ -271,7 +271,10 @@ impl Replay {
         let (version, expected) = (report.version, report.model_digest);
         if let Some((mut contributions, _)) = open.contributions {
             self.head = None;
-            let (head, moves) = contributions.make_version(&self.cx.config);
+            let made = contributions.make_version(&self.cx.config);
+            // Nothing was set aside.
+            let lost = |_| RecoverError::Order { round: report.round, problem: "closed without its base" };
+            let (head, moves) = made.map_err(lost)?;
             (self.head, self.moves) = (Some(Arc::new(head)), Some(moves));
         }
         if let Some(head) = self.head.as_ref().filter(|head| head.version == version)

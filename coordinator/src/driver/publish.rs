@@ -7,32 +7,36 @@ use protocol::plan::ModelSpec;
 use tokio::task::spawn_blocking;
 
 use super::{Driver, Input};
-use crate::limits::VERSIONS_MAX;
+use crate::limits::{KEPT_BYTES_MIN, VERSIONS_MAX};
 use crate::store::{Entry, Store, StoreError};
 use crate::{Error, locked};
 
 impl Driver {
-    /// Stores a version's bytes and serves it; what is still to be written, before anybody is told of the version.
+    /// Stores a version's bytes and serves it; what is still to be written, before anybody is told of the version, and what the core
+    /// can do without.
     pub(super) async fn publish(
         &mut self,
         published: Arc<Published>,
         moves: Option<Arc<Moves>>,
-    ) -> Result<Vec<Entry>, Error> {
+    ) -> Result<(Vec<Entry>, Option<Event>), Error> {
         let version = published.version;
         let snapshots = self.snapshots.clone();
-        let (delta, blob) = self
+        let (delta, blob, kept) = self
             .with_store(move |store| {
                 let blob = store.put(&mut |write| published.write_to(write))?;
                 let versions = store.versions()?;
                 let kept = versions.into_values().rev().take(VERSIONS_MAX).chain([blob]);
                 store.keep_only(&kept.collect())?;
-                Ok((snapshots.publish(&published, moves.as_deref()), blob))
+                let residual = 4 * published.residual.len();
+                let kept = (residual >= KEPT_BYTES_MIN).then(|| store.tail(&blob, residual)).flatten();
+                Ok((snapshots.publish(&published, moves.as_deref()), blob, kept))
             })
             .await?;
         let bytes = delta.as_ref().map(|delta| delta.len());
         tracing::info!(%version, bytes, "published");
         let delta = delta.map(|delta| Entry::Delta { version, bytes: delta });
-        Ok([Entry::Version { version, blob }].into_iter().chain(delta).collect())
+        let kept = kept.map(|residual| Event::Kept { version, residual });
+        Ok(([Entry::Version { version, blob }].into_iter().chain(delta).collect(), kept))
     }
 
     /// Scores a version beside the loop.

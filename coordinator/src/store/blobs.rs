@@ -1,14 +1,32 @@
 //! Files named by the hash of their bytes: written once, checked whenever they are read.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use codec::payload::{Stored, Unreadable};
 use params::{Digest, Digester};
 
+use super::updates::read_at;
 use super::{StoreError, WriteParts};
 use crate::durable::{self, Access};
+
+/// The end of a blob.
+#[derive(Debug)]
+struct Tail {
+    path: PathBuf,
+    file: File,
+    start: u64,
+}
+
+impl Stored for Tail {
+    fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), Unreadable> {
+        let read = read_at(&self.file, &self.path, self.start + offset as u64, into);
+        read.map_err(|error| Unreadable(format!("{}: {error}", self.path.display())))
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Blobs {
@@ -48,6 +66,14 @@ impl Blobs {
             return Err(StoreError::Blob { blob: *blob, problem: "damaged" });
         }
         Ok(bytes)
+    }
+
+    /// The last so many bytes of a blob; `None` if it cannot be opened.
+    pub(super) fn tail(&self, blob: &Digest, bytes: usize) -> Option<Arc<dyn Stored>> {
+        let path = self.folder.join(blob.to_string());
+        let file = File::open(&path).ok()?;
+        let start = file.metadata().ok()?.len().checked_sub(bytes as u64)?;
+        Some(Arc::new(Tail { path, file, start }))
     }
 
     /// Removes all others, and what interrupted writes have left.

@@ -1,7 +1,9 @@
 //! The store in a state folder: journal and blobs are the truth, the index follows them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use codec::payload::Stored;
 use coordinator_core::RoundReport;
 use coordinator_core::journal::Compaction;
 use params::Digest;
@@ -116,6 +118,10 @@ impl Store for FolderStore {
 
     fn get(&self, blob: &Digest) -> Result<Vec<u8>, StoreError> {
         self.blobs.get(blob)
+    }
+
+    fn tail(&self, blob: &Digest, bytes: usize) -> Option<Arc<dyn Stored>> {
+        self.blobs.tail(blob, bytes)
     }
 
     fn keep_only(&mut self, blobs: &BTreeSet<Digest>) -> Result<(), StoreError> {

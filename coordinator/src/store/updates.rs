@@ -114,12 +114,12 @@ impl Stored for UpdateFile {
 
 /// Reads without moving where others read.
 #[cfg(unix)]
-fn read_at(file: &File, _: &Path, offset: u64, into: &mut [u8]) -> io::Result<()> {
+pub(super) fn read_at(file: &File, _: &Path, offset: u64, into: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, into, offset)
 }
 
 #[cfg(not(unix))]
-fn read_at(_: &File, path: &Path, offset: u64, into: &mut [u8]) -> io::Result<()> {
+pub(super) fn read_at(_: &File, path: &Path, offset: u64, into: &mut [u8]) -> io::Result<()> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;

@@ -168,6 +168,7 @@ impl Closing {
                 | Event::Declined { .. }
                 | Event::Initialised { .. }
                 | Event::Fetched { .. }
+                | Event::Kept { .. }
                 | Event::Scored { .. }
                 | Event::Tick,
                 _,

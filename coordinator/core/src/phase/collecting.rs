@@ -135,6 +135,7 @@ impl Collecting {
             Event::Tick => self.attendance.expire(now),
             Event::Initialised { .. }
             | Event::Fetched { .. }
+            | Event::Kept { .. }
             | Event::Evaluated { .. }
             | Event::Scored { .. } => {}
         }
@@ -225,6 +226,7 @@ impl Collecting {
         if update.payload.digest() != header.payload_digest {
             return Err(malformed("the header belongs to other bytes".into()));
         }
+        self.contributions.set_aside(cx.kept.as_ref());
         match self.contributions.add(&cx.config, client, header, update) {
             Ok(()) => Ok(()),
             Err(UpdateError::Sum(error)) => Err(malformed(error.to_string())),
@@ -252,7 +254,14 @@ impl Collecting {
 
     /// Makes and publishes the next version.
     fn close(&mut self, cx: &mut Context, now: Timestamp, ending: Ending, out: &mut Vec<Effect>) -> Phase {
-        let (published, moves) = self.contributions.make_version(&cx.config);
+        let (published, moves) = match self.contributions.make_version(&cx.config) {
+            Ok(made) => made,
+            // The journal makes the version after a restart, from the base that was stored.
+            Err(error) => {
+                let reason = format!("round {} cannot be closed: {error}", self.round);
+                return Halted::stopped(cx, Some(self.base().clone()), reason, out);
+            }
+        };
         let published = Arc::new(published);
         debug_assert!(invariants::enough_contributors(self.contributed(), cx.config.min_contributors()));
         let report = self.report(&published, ending, false);

@@ -56,6 +56,7 @@ impl Halted {
             Event::Disconnected { .. }
             | Event::Initialised { .. }
             | Event::Fetched { .. }
+            | Event::Kept { .. }
             | Event::Evaluated { .. }
             | Event::Declined { .. }
             | Event::Scored { .. }

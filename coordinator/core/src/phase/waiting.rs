@@ -70,6 +70,7 @@ impl Waiting {
             Event::Disconnected { .. }
             | Event::Initialised { .. }
             | Event::Fetched { .. }
+            | Event::Kept { .. }
             | Event::Evaluated { .. }
             | Event::Declined { .. }
             | Event::Scored { .. } => {}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codec::payload::{Stored, Unreadable};
 use params::{Digest, Layout, Scope, TensorSpec};
 use protocol::PROTOCOL_VERSION;
 use protocol::id::{ClientId, Round, RunId, Version};
@@ -77,6 +78,17 @@ pub(crate) fn header(run: RunId, round: u32, version: u32, payload: &[u8]) -> Up
     }
 }
 
+/// What a version leaves out, somewhere else.
+#[derive(Debug)]
+struct Kept(Vec<u8>);
+
+impl Stored for Kept {
+    fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), Unreadable> {
+        into.copy_from_slice(&self.0[offset..offset + into.len()]);
+        Ok(())
+    }
+}
+
 /// A coordinator with its durable world.
 pub(crate) struct Driver {
     pub(crate) core: Coordinator,
@@ -141,7 +153,14 @@ impl Driver {
                     self.records.push(record.encode());
                     self.history.push(record.clone());
                 }
-                Effect::Publish(published, _) => self.published = Some(published.encode()),
+                Effect::Publish(published, _) => {
+                    self.published = Some(published.encode());
+                    let residual = published.residual.iter().flat_map(|ticks| ticks.to_le_bytes());
+                    let (version, residual) = (published.version, Arc::new(Kept(residual.collect())));
+                    let mut out = Vec::new();
+                    self.core.handle(self.now, Event::Kept { version, residual }, &mut out);
+                    assert!(out.is_empty(), "{out:?}");
+                }
                 _ => {}
             }
             performed.push(effect);
