@@ -155,6 +155,9 @@ impl Driver {
             }
             Input::Said { client, message } => input::event_of_message(client, message),
             Input::Uploaded { client, header, update, answer } => {
+                if update.is_ok() {
+                    self.snapshots.rest();
+                }
                 self.uploads.entry((client.clone(), header.payload_digest)).or_default().push(answer);
                 Some(Event::Uploaded { client, header, update })
             }

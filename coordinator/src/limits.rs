@@ -69,6 +69,10 @@ pub const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 
 /// What a version leaves out waits in memory for the next one if it is shorter, bytes; else in the store.
 pub const KEPT_BYTES_MIN: usize = 1 << 20;
+/// Time for which a version is waited for that is being made into the next one, and between two looks.
+pub const MAKING_TIME: Duration = Duration::from_secs(5);
+/// See [`MAKING_TIME`].
+pub const MAKING_PAUSE: Duration = Duration::from_millis(50);
 /// Versions kept in the store: should the newest be damaged, the one before it and the journal make it again.
 pub const VERSIONS_MAX: usize = 3;
 /// Shortest journal that is rewritten without what is no longer needed, bytes.

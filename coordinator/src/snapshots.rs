@@ -11,6 +11,7 @@ use params::Digest;
 use protocol::id::Version;
 use protocol::message::{Part, PartKind};
 
+use crate::limits::{MAKING_PAUSE, MAKING_TIME};
 use crate::locked;
 
 /// What a client is sent.
@@ -46,6 +47,8 @@ pub(crate) struct Snapshots {
     downlink: RwLock<Downlink>,
     /// Since the last publication.
     downloads: Mutex<Downloads>,
+    /// The last version whose whole was let go.
+    rested: Mutex<Option<Version>>,
 }
 
 impl Snapshots {
@@ -60,14 +63,45 @@ impl Snapshots {
         self.change(|downlink| downlink.publish(published, moves))
     }
 
+    /// Lets go of the whole version, once for each: when its updates begin to arrive, most of those who want it have it. Not now if
+    /// that would take time.
+    pub(crate) fn rest(&self) {
+        let Some(mut downlink) =
+            self.downlink.try_write().ok().filter(|downlink| downlink.newest().is_some())
+        else {
+            return;
+        };
+        let newest = downlink.newest();
+        let mut rested = locked(&self.rested);
+        if *rested != newest {
+            *rested = newest;
+            downlink.forget_wholes();
+            locked(&self.downloads).retain(|(_, held), _| held.is_some());
+        }
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut Downlink) -> T) -> T {
         let mut downlink = self.downlink.write().unwrap_or_else(PoisonError::into_inner);
         locked(&self.downloads).clear();
         change(&mut downlink)
     }
 
-    /// What a client needs for a version that holds a state of this name.
+    /// What a client needs for a version that holds a state of this name; blocks. While the next version is made of this one, it cannot be
+    /// encoded whole, and is waited for.
     pub(crate) fn offer(&self, version: Version, held: Option<Content>) -> Option<Arc<Download>> {
+        for _ in 0..MAKING_TIME.as_millis() / MAKING_PAUSE.as_millis() {
+            if let Some(download) = self.offer_now(version, held) {
+                return Some(download);
+            }
+            if !self.downlink.read().unwrap_or_else(PoisonError::into_inner).serves(version) {
+                return None;
+            }
+            std::thread::sleep(MAKING_PAUSE);
+        }
+        None
+    }
+
+    fn offer_now(&self, version: Version, held: Option<Content>) -> Option<Arc<Download>> {
         let downlink = self.downlink.read().unwrap_or_else(PoisonError::into_inner);
         let offer = downlink.offer(version, held)?;
         // So many states are known, whatever clients claim to hold.

@@ -8,6 +8,9 @@
 use params::{Canonical, Digest, Layout};
 
 mod cut;
+mod packed;
+
+use packed::Packed;
 
 /// Largest step, as a power of two of ticks.
 const SHIFT_MAX: u32 = 24;
@@ -28,7 +31,10 @@ pub(crate) struct Broadcast {
 pub struct Moves {
     /// Digest of the other one.
     pub(crate) from: Digest,
+    /// In ticks; nothing where the other one is there to be compared.
     pub(crate) sent: Sent,
+    /// The other one, where so much has moved that it may be the shortest to send it whole.
+    pub(crate) before: Option<Canonical>,
 }
 
 /// Published moves, in ticks.
@@ -36,36 +42,36 @@ pub struct Moves {
 pub(crate) enum Sent {
     /// Of all weights.
     All(Vec<i32>),
-    /// Of some, with their indices in increasing order.
-    Some(Vec<(u32, i32)>),
+    /// Of some, as far as the model goes.
+    Some(Packed),
 }
 
 impl Sent {
     /// Moves the model; what is left in here is how far it has moved (not beyond the ends of i32).
     pub(crate) fn apply(&mut self, model: &mut Canonical) {
-        let clipped = |tick: i32, step: i32| tick.saturating_add(step).wrapping_sub(tick);
-        let ticks = model.ticks();
         match self {
             Self::All(moves) => {
-                moves.iter_mut().zip(ticks).for_each(|(step, &tick)| *step = clipped(tick, *step));
+                moves.iter_mut().zip(model.ticks()).for_each(|(step, &tick)| *step = clipped(tick, *step));
                 model.advance(moves);
             }
-            Self::Some(moves) => {
-                moves.iter_mut().for_each(|(index, step)| *step = clipped(ticks[*index as usize], *step));
-                model.advance_at(moves);
-            }
+            Self::Some(moves) => model.advance_at(moves.iter()),
         }
     }
 
     /// Indices and moves that are not zero, in order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, i32)> {
-        let (all, some): (&[i32], &[(u32, i32)]) = match self {
-            Self::All(moves) => (moves, &[]),
-            Self::Some(moves) => (&[], moves),
+        let (all, some): (&[i32], _) = match self {
+            Self::All(moves) => (moves, None),
+            Self::Some(moves) => (&[], Some(moves.iter())),
         };
-        let entries = (0..).zip(all.iter().copied()).chain(some.iter().copied());
+        let entries = (0..).zip(all.iter().copied()).chain(some.into_iter().flatten());
         entries.filter(|(_, step)| *step != 0)
     }
+}
+
+/// How far a tick goes by such a step.
+fn clipped(tick: i32, step: i32) -> i32 {
+    tick.saturating_add(step).wrapping_sub(tick)
 }
 
 /// Divides the moves `wanted` of `model`. `share`: of all weights, and of every tensor at least; all moves as they are when there is none.
@@ -87,7 +93,7 @@ pub(crate) fn divide(model: &Canonical, wanted: Vec<i32>, share: Option<(f32, f3
         layout.tensors().iter().zip(steps()).map(|(tensor, step)| (&wanted[tensor.range()], step)).collect();
     let cuts = cut::cuts(&parts, count, floors);
     let mut residual = wanted;
-    let mut sent = Vec::with_capacity(count);
+    let mut sent = Packed::with_capacity(count);
     for ((tensor, step), mut cut) in layout.tensors().iter().zip(steps()).zip(cuts) {
         let left = &mut residual[tensor.range()];
         let mut again = cut;
@@ -103,7 +109,7 @@ pub(crate) fn divide(model: &Canonical, wanted: Vec<i32>, share: Option<(f32, f3
             let moved = rounded(*left, shift);
             *left = left.wrapping_sub(moved);
             if moved != 0 {
-                sent.push((index, moved));
+                sent.push(index, clipped(model.ticks()[index as usize], moved));
             }
         }
     }

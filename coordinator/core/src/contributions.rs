@@ -9,7 +9,7 @@ use codec::tiles::UpdateError;
 use protocol::id::{ClientId, Version};
 use protocol::message::UpdateHeader;
 
-use crate::broadcast::{self, Broadcast, Moves};
+use crate::broadcast::{self, Broadcast, Moves, Sent};
 use crate::combine::Combination;
 use crate::config::RunConfig;
 use crate::event::Admitted;
@@ -190,7 +190,11 @@ impl Contributions {
         let version = Version(base.version.0 + 1);
         let share = config.settings().downlink.share(version, config.settings().rounds);
         let Broadcast { mut sent, residual } = broadcast::divide(&model, wanted, share);
+        let before = matches!(sent, Sent::All(_)).then(|| model.clone());
         sent.apply(&mut model);
+        if before.is_some() {
+            sent = Sent::All(Vec::new());
+        }
         let published = Published {
             version,
             layout: base.layout.clone(),
@@ -200,7 +204,7 @@ impl Contributions {
             optimiser,
             residual,
         };
-        Ok((published, Moves { from: base.digest, sent }))
+        Ok((published, Moves { from: base.digest, sent, before }))
     }
 
     /// The version they start from.

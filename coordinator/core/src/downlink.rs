@@ -70,6 +70,8 @@ struct Served {
     state: u64,
     /// Its weights, held by whoever makes versions, and its statistics; not of an older one that the steps lead back to.
     whole: Option<(Faint, Vec<f32>)>,
+    /// Its weights, where nobody else has them and no steps lead back to them.
+    kept: Option<Canonical>,
     /// Encoded when it is needed first.
     snapshot: OnceLock<Option<Shared>>,
 }
@@ -140,10 +142,10 @@ impl Downlink {
             let moves = moves.filter(|moves| moves.from == last.digest);
             let encoded = if last.digest == published.digest {
                 Some(encode_moves(&heading, layout, std::iter::empty, before_statistics, to))
-            } else if let Some(moves) = moves {
+            } else if let Some(moves) = moves.filter(|moves| moves.before.is_none()) {
                 Some(encode_moves(&heading, layout, || moves.sent.entries(), before_statistics, to))
             } else {
-                let before = before.upgrade();
+                let before = moves.and_then(|moves| moves.before.clone()).or_else(|| before.upgrade());
                 before.map(|before| encode_between(&heading, layout, (&before, before_statistics), to))
             };
             piece = encoded.filter(|piece| piece.len() <= bytes_max(model) / 4 * 3).map(Shared::from);
@@ -153,6 +155,14 @@ impl Downlink {
         }
         if piece.is_none() {
             self.forget();
+            let before = moves.and_then(|moves| moves.before.clone());
+            if let Some(last) = self.served.back_mut().filter(|last| last.version != *version) {
+                last.kept = before;
+                // It may have been asked for while nobody had it.
+                if matches!(last.snapshot.get(), Some(None)) {
+                    last.snapshot = OnceLock::new();
+                }
+            }
         }
         self.serve(published, content);
         piece
@@ -175,6 +185,16 @@ impl Downlink {
         }
     }
 
+    /// Whether a version can be asked for, though it may take until the next is published to have it whole.
+    pub fn serves(&self, version: Version) -> bool {
+        self.served.iter().any(|served| served.version == version)
+    }
+
+    /// Lets go of encoded whole versions: whoever still asks for one has it encoded again.
+    pub fn forget_wholes(&mut self) {
+        self.served.iter_mut().for_each(|served| served.snapshot = OnceLock::new());
+    }
+
     /// The newest version.
     pub fn newest(&self) -> Option<Version> {
         self.served.back().map(|served| served.version)
@@ -185,7 +205,10 @@ impl Downlink {
         let encode = || {
             let layout = self.layout.as_ref()?;
             let encoded = match &served.whole {
-                Some((model, statistics)) => encode_snapshot(layout, &model.upgrade()?, statistics),
+                Some((model, statistics)) => {
+                    let model = served.kept.clone().or_else(|| model.upgrade())?;
+                    encode_snapshot(layout, &model, statistics)
+                }
                 None => {
                     let (model, statistics) = self.back_to(served, layout)?;
                     encode_snapshot(layout, &model, &statistics)
@@ -259,7 +282,8 @@ impl Downlink {
         let (digest, whole) = (published.digest, Some((model.faint(), statistics.clone())));
         self.weights = model.ticks().len();
         let snapshot = OnceLock::new();
-        self.served.push_back(Served { version: *version, content, digest, state, whole, snapshot });
+        let kept = None;
+        self.served.push_back(Served { version: *version, content, digest, state, whole, kept, snapshot });
         while self.served.len() > VERSIONS_SERVED {
             self.served.pop_front();
         }

@@ -121,7 +121,10 @@ impl Coordinator {
                 self.step(now, Event::Disconnected { client }, out);
             }
             Event::Fetched { bytes } => self.cx.tally_fetch(bytes),
-            Event::Kept { version, residual } => self.cx.kept = Some((version, residual)),
+            Event::Kept { version, residual } => {
+                self.cx.kept = Some((version, residual));
+                self.phase.set_aside(&self.cx);
+            }
             event => self.step(now, event, out),
         }
     }
@@ -129,6 +132,8 @@ impl Coordinator {
     fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Effect>) {
         if let Some(next) = self.phase.handle(&mut self.cx, now, event, out) {
             self.phase = next;
+            // Nothing of the phase before holds the version any more.
+            self.phase.set_aside(&self.cx);
         }
     }
 

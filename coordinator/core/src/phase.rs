@@ -66,6 +66,13 @@ impl Phase {
         }
     }
 
+    /// Lets go of what the driver keeps.
+    pub(crate) fn set_aside(&mut self, cx: &Context) {
+        if let Self::Collecting(phase) = self {
+            phase.set_aside(cx);
+        }
+    }
+
     /// The last published version.
     pub(crate) fn published(&self) -> Option<&Arc<Published>> {
         match self {

@@ -201,13 +201,13 @@ impl Canonical {
     }
 
     /// As [`Canonical::advance`], for single values: `(index, move)`. Indices outside the layout are nobody's.
-    pub fn advance_at(&mut self, moves: &[(u32, i32)]) {
+    pub fn advance_at(&mut self, moves: impl Iterator<Item = (u32, i32)>) {
         self.change_at(moves, i32::saturating_add);
     }
 
-    fn change_at(&mut self, moves: &[(u32, i32)], add: impl Fn(i32, i32) -> i32) {
+    fn change_at(&mut self, moves: impl Iterator<Item = (u32, i32)>, add: impl Fn(i32, i32) -> i32) {
         let ticks = Arc::make_mut(&mut self.ticks);
-        for &(index, step) in moves {
+        for (index, step) in moves {
             if let Some(tick) = ticks.get_mut(index as usize) {
                 *tick = add(*tick, step);
             }
@@ -227,7 +227,7 @@ impl Canonical {
     /// Moves single values, `(index, ticks)`, wrapping at the ends of i32: so moves can be added up beforehand, in any order. Indices
     /// outside the layout are nobody's.
     pub fn move_at(&mut self, moves: &[(u32, i32)]) {
-        self.change_at(moves, i32::wrapping_add);
+        self.change_at(moves.iter().copied(), i32::wrapping_add);
     }
 
     /// The values as f32; exact while |tick| < 2^24, correctly rounded beyond.

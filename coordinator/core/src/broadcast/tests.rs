@@ -19,13 +19,28 @@ fn model(lens: &[usize], exponents: &[i8]) -> Canonical {
 
 /// Moves of all weights.
 fn dense(sent: Sent, len: usize) -> Vec<i32> {
-    match sent {
-        Sent::All(moves) => moves,
-        Sent::Some(moves) => {
-            let mut all = vec![0; len];
-            moves.iter().for_each(|&(index, step)| all[index as usize] = step);
-            all
-        }
+    let mut all = vec![0; len];
+    sent.entries().for_each(|(index, step)| all[index as usize] = step);
+    all
+}
+
+#[test]
+fn packed_moves_are_the_moves() {
+    let moves = [(0, 1), (1, -1), (2, i32::MAX), (130, i32::MIN), (131, 64), (1 << 26, -64)];
+    let mut packed = Packed::default();
+    moves.iter().for_each(|&(index, step)| packed.push(index, step));
+    assert_eq!(packed.iter().collect::<Vec<_>>(), moves);
+}
+
+#[test]
+fn moves_end_where_the_model_ends() {
+    let mut model = model(&[2, 1], &[-20, -20]);
+    model.advance(&[i32::MAX - 5, -7, 0]);
+    for share in [None, Some((1.0, 0.0))] {
+        let (mut moved, mut sent) = (model.clone(), divide(&model, vec![64, 64, 64], share).sent);
+        sent.apply(&mut moved);
+        assert_eq!(moved.ticks(), [i32::MAX, 57, 64]);
+        assert_eq!(dense(sent, 3), [5, 64, 64]);
     }
 }
 

@@ -56,7 +56,7 @@ pub fn sizes(config: &RunConfig, initial: InitialModel, moves: &[f32]) -> Result
         let mut served = Downlink::default();
         served.publish(&start, None);
         let next = Published { version: Version(1), digest: next.model.digest(), ..next };
-        served.publish(&next, Some(&Moves { from: start.digest, sent }));
+        served.publish(&next, Some(&Moves { from: start.digest, sent, before: None }));
         bytes(&served, 1, Some(start.content()))
     };
     Ok(Sizes {

@@ -44,19 +44,18 @@ fn versions(changes: &[Change]) -> Vec<Arc<Published>> {
 }
 
 /// What a device has that held `from` and took what is offered.
-fn taken(offer: &Offer, from: &Published) -> (Canonical, Vec<f32>) {
-    let layout = layout();
+fn taken(offer: &Offer, from: &Published, layout: &StatisticsLayout) -> (Canonical, Vec<f32>) {
     let (mut model, mut statistics) = (from.model.clone(), from.statistics.clone());
     for (part, piece) in offer.parts.iter().zip(&offer.pieces) {
         assert_eq!(part.length, piece.len() as u64);
         match part.kind {
             PartKind::Snapshot => {
-                (model, statistics) = decode_snapshot(from.model.layout(), &layout, piece).unwrap()
+                (model, statistics) = decode_snapshot(from.model.layout(), layout, piece).unwrap()
             }
             PartKind::Delta => {
                 let (heading, delta) = Delta::decode(&model, layout.len(), piece).unwrap();
                 assert_eq!(heading.base, codec::delta::content(&model.digest(), &statistics));
-                delta.apply(&layout, &mut model, &mut statistics);
+                delta.apply(layout, &mut model, &mut statistics);
                 assert_eq!(heading.result, codec::delta::content(&model.digest(), &statistics));
             }
         }
@@ -77,7 +76,8 @@ proptest! {
             let before = &all[number.saturating_sub(1)];
             let pairs = before.model.ticks().iter().zip(published.model.ticks());
             let sent = Sent::All(pairs.map(|(before, after)| after - before).collect());
-            prop_assert_eq!(&told.publish(published, Some(&Moves { from: before.digest, sent })), &piece);
+            let moves = Moves { from: before.digest, sent, before: None };
+            prop_assert_eq!(&told.publish(published, Some(&moves)), &piece);
             journal.extend(piece);
             if number == restart {
                 downlink = Downlink::resume(published, journal.iter().map(|step| step.to_vec()));
@@ -87,19 +87,19 @@ proptest! {
             }
             for held in &all[..=number] {
                 let offer = downlink.offer(published.version, Some(held.content())).unwrap();
-                let (model, statistics) = taken(&offer, held);
+                let (model, statistics) = taken(&offer, held, &layout());
                 prop_assert_eq!(model.digest(), published.digest);
                 prop_assert_eq!(&statistics, &published.statistics);
                 let whole = downlink.offer(published.version, None).unwrap();
                 prop_assert!(offer.bytes() <= whole.bytes());
-                prop_assert_eq!(taken(&whole, held), (model, statistics));
+                prop_assert_eq!(taken(&whole, held, &layout()), (model, statistics));
             }
             // The version before, for those who still evaluate it, as it was published last.
             let before = all[..=number].iter().rfind(|before| before.version < published.version);
             if let Some(before) = before {
                 match downlink.offer(before.version, None) {
                     Some(whole) => {
-                        let (model, statistics) = taken(&whole, published);
+                        let (model, statistics) = taken(&whole, published, &layout());
                         prop_assert_eq!((model.digest(), &statistics), (before.digest, &before.statistics));
                     }
                     // After a restart there is no version but the last.
@@ -152,4 +152,23 @@ fn sums_are_sent_where_they_are_shorter_and_old_deltas_go() {
     drop(last);
     // Where nobody has a version any more, it cannot be served whole but if it is encoded already.
     assert!(downlink.offer(newest, None).is_some());
+    downlink.forget_wholes();
+    assert!(downlink.offer(newest, None).is_none() && downlink.serves(newest));
+}
+
+#[test]
+fn a_version_from_which_everything_moves_can_still_be_had() {
+    let mut downlink = Downlink::default();
+    let ticks = |factor: i32| (0..20_000).map(|index: i32| index.wrapping_mul(factor)).collect();
+    let before = large(1, ticks(1_234_567));
+    downlink.publish(&before, None);
+    let after = large(2, ticks(-7_654_321));
+    let sent = Sent::All(Vec::new());
+    let moves = Moves { from: before.digest, sent, before: Some(before.model.clone()) };
+    let digest = before.digest;
+    drop(before);
+    assert!(downlink.publish(&after, Some(&moves)).is_none(), "a delta would be longer");
+    drop(moves);
+    let offer = downlink.offer(Version(1), None).unwrap();
+    assert_eq!(taken(&offer, &after, &statistics_of(&after).unwrap()).0.digest(), digest);
 }

@@ -157,6 +157,11 @@ impl Collecting {
         Effect::Send { client: client.clone(), instruction: ToClient::Train(plan) }
     }
 
+    /// Lets go of what need not wait in memory.
+    pub(crate) fn set_aside(&mut self, cx: &Context) {
+        self.contributions.set_aside(cx.kept.as_ref());
+    }
+
     /// Answers an upload. The round is over when the bytes of an admitted update are gone while they are added: nobody has a
     /// receipt for it, and after a restart the journal makes the sums again.
     fn upload(
@@ -226,7 +231,6 @@ impl Collecting {
         if update.payload.digest() != header.payload_digest {
             return Err(malformed("the header belongs to other bytes".into()));
         }
-        self.contributions.set_aside(cx.kept.as_ref());
         match self.contributions.add(&cx.config, client, header, update) {
             Ok(()) => Ok(()),
             Err(UpdateError::Sum(error)) => Err(malformed(error.to_string())),
