@@ -2,7 +2,7 @@
 
 use coordinator_core::InitialModel;
 use coordinator_core::config::codec_of;
-use coordinator_core::downlink::{Sizes, VERSIONS_SERVED, sizes};
+use coordinator_core::downlink::{Sizes, sizes};
 use params::{Layout, Scope};
 use protocol::id::Version;
 use protocol::plan::{ModelSpec, UplinkPlan};
@@ -17,6 +17,8 @@ use crate::output::bytes;
 
 /// Classes that are reckoned with while nobody knows how many there will be.
 const CLASSES_ASSUMED: usize = 10;
+/// What the process takes without a model, bytes.
+const PROCESS_BYTES: u64 = 16 << 20;
 
 /// Figures of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,10 +83,10 @@ pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Erro
     let Sizes { whole, delta, first_delta, last_delta } =
         sizes(&config.run, initial, &moves).map_err(Error::Usage)?;
     let clients = settings.cohort.unwrap_or(settings.min_clients).into();
-    // Uploads under way, and per weight: sums 8, ticks 4 and residual 4 (the version, the one before it and the one after it), optimiser
-    // state up to 4, the stored form while it is written 12, deltas 4.
+    // The process, uploads under way, and per weight: ticks 4, sums up to 8 (in whose place comes what the next version wants), optimiser
+    // state up to 4, how the next version has moved up to 4, deltas 4.
     let ingest = u64::from(config.settings.ingest_memory) << 20;
-    let memory_bytes = values * (8 + 3 * 8 + 4 + 12 + 4) + VERSIONS_SERVED as u64 * whole + ingest;
+    let memory_bytes = PROCESS_BYTES + values * (4 + 8 + 4 + 4 + 4) + whole + ingest;
     Ok(Implications {
         classes: spec.classes.len(),
         shared_values: values as usize,

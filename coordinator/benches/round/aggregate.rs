@@ -16,7 +16,8 @@ pub(crate) fn run(values: usize, times: usize) {
     let delta: Vec<_> = (0..values).map(|index| 1e-3 * (index as f32 * 0.7).sin().powi(5)).collect();
     let codec = codec::build("dense", &codec::Settings::default()).unwrap();
     let payload = Payload::from(codec.encode(&layout, &delta).unwrap().payload);
-    let model = Canonical::from_values(layout.clone(), &delta).unwrap();
+    let weights: Vec<_> = (0..values).map(|index| (index as f32 * 0.37).sin()).collect();
+    let model = Canonical::from_values(layout.clone(), &weights).unwrap();
     let scales = Scales::of(model.grid());
     let mut sums = Accumulator::new(layout.clone(), model.grid());
     let source = vec![1_u64; values];
