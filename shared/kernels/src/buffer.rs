@@ -10,13 +10,15 @@ use std::ptr::NonNull;
 use std::sync::Mutex;
 
 use crate::threads::Output;
+use crate::unless_interpreted;
 
 /// One cache line: also the widest vector.
 const ALIGN: usize = 64;
 /// Free buffers kept, in bytes; beyond it a returned buffer goes back to the allocator.
-const KEPT_BYTES_MAX: usize = 512 << 20;
+/// Few under miri, which sees a use after the return only of what was given back.
+const KEPT_BYTES_MAX: usize = unless_interpreted(512 << 20, 4 << 10);
 /// A free buffer is reused for a request of at least `1 / WASTE_MAX` of its size.
-const WASTE_MAX: usize = 2;
+const WASTE_MAX: usize = unless_interpreted(2, 1);
 
 struct Free {
     by_capacity: BTreeMap<usize, Vec<Block>>,

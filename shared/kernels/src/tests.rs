@@ -7,6 +7,8 @@ mod plan;
 mod reference;
 
 use crate::{EPSILON, Isa, Map, Norm, Statistics, unless_interpreted, with_isa};
+use proptest::test_runner::{Config, RngSeed};
+use std::fmt::Display;
 
 /// SplitMix64: small, seeded, the same everywhere.
 struct Random(u64);
@@ -59,9 +61,9 @@ impl NormValues {
     }
 }
 
-/// Compares with the reference, relative to its largest entry.
+/// Compares with the reference, relative to its largest entry; `what` is formatted only for a failure.
 #[track_caller]
-fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
+fn close(what: impl Display, found: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
     let largest = expected.iter().fold(1e-6f64, |m, v| m.max(v.abs()));
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
@@ -70,9 +72,10 @@ fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Cases of a property.
-const fn cases(count: usize) -> u32 {
-    unless_interpreted(count, 2) as u32
+/// A property on `count` cases, the same each time, so that there are no failures to remember in files.
+fn property(count: usize, seed: u64) -> Config {
+    let cases = unless_interpreted(count, 2) as u32;
+    Config { cases, rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..Config::default() }
 }
 
 /// `count` channels, or under miri no more than make whole vectors and a rest.

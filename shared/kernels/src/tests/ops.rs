@@ -37,18 +37,23 @@ fn pointwise_matches_the_reference() {
         let (dy, gamma, beta) = norm_back(&normed, &norm_values, &g);
         let (dx, dw) = pointwise_back(&wide(&x), &wide(&w), &dy, inputs, outputs);
         everywhere(|isa| {
-            let tag = |what: &str| format!("{what}, {m:?} {inputs} to {outputs} on {}", isa.name());
+            let at = format!("{m:?} {inputs} to {outputs} on {}", isa.name());
             let op = Pointwise { weight: &w, norm: norm_values.norm(), activation };
             let run = pointwise::forward(m, &x, &op, true).unwrap();
-            close(&tag("output"), &run.output, &y, FORWARD);
-            close(&tag("lean"), &pointwise::forward(m, &x, &op, false).unwrap().output, &y, FORWARD);
+            close(format_args!("output, {at}"), &run.output, &y, FORWARD);
+            close(
+                format_args!("lean, {at}"),
+                &pointwise::forward(m, &x, &op, false).unwrap().output,
+                &y,
+                FORWARD,
+            );
             assert_eq!(run.moments.is_some(), live);
             let found = pointwise::backward(&run.saved.unwrap(), &x, &w, &gradient, Wanted::ALL).unwrap();
-            close(&tag("input gradient"), &found.input.unwrap(), &dx, BACKWARD);
-            close(&tag("weight gradient"), &found.weight.unwrap(), &dw, BACKWARD);
+            close(format_args!("input gradient, {at}"), &found.input.unwrap(), &dx, BACKWARD);
+            close(format_args!("weight gradient, {at}"), &found.weight.unwrap(), &dw, BACKWARD);
             let norm = found.norm.unwrap();
-            close(&tag("gamma gradient"), &norm.gamma, &gamma, BACKWARD);
-            close(&tag("beta gradient"), &norm.beta, &beta, BACKWARD);
+            close(format_args!("gamma gradient, {at}"), &norm.gamma, &gamma, BACKWARD);
+            close(format_args!("beta gradient, {at}"), &norm.beta, &beta, BACKWARD);
         });
     }
 }
@@ -96,21 +101,21 @@ fn stem_matches_the_reference() {
             }
         }
         everywhere(|isa| {
-            let tag = |what: &str| format!("{what}, {m:?} to {outputs} on {}", isa.name());
+            let at = format!("{m:?} to {outputs} on {}", isa.name());
             let op = Stem { weight: &w, norm: p.norm(), activation };
             let run = stem::forward(m, &x, &op, true).unwrap();
-            close(&tag("output"), &run.output, &activate(&normed.value, activation), FORWARD);
+            close(format_args!("output, {at}"), &run.output, &activate(&normed.value, activation), FORWARD);
             close(
-                &tag("lean"),
+                format_args!("lean, {at}"),
                 &stem::forward(m, &x, &op, false).unwrap().output,
                 &activate(&normed.value, activation),
                 FORWARD,
             );
             let found = stem::backward(&run.saved.unwrap(), &x, &gradient, Wanted::ALL).unwrap();
-            close(&tag("weight gradient"), &found.weight.unwrap(), &dw, BACKWARD);
+            close(format_args!("weight gradient, {at}"), &found.weight.unwrap(), &dw, BACKWARD);
             let norm = found.norm.unwrap();
-            close(&tag("gamma gradient"), &norm.gamma, &gamma, BACKWARD);
-            close(&tag("beta gradient"), &norm.beta, &beta, BACKWARD);
+            close(format_args!("gamma gradient, {at}"), &norm.gamma, &gamma, BACKWARD);
+            close(format_args!("beta gradient, {at}"), &norm.beta, &beta, BACKWARD);
         });
     }
 }
@@ -118,6 +123,7 @@ fn stem_matches_the_reference() {
 #[test]
 fn predict_matches_the_reference() {
     for (m, inputs, outputs) in [(map(2, 5, 4), 32, 4), (map(1, 3, 7), 48, 3), (map(3, 1, 1), 7, 20)] {
+        let (inputs, outputs) = (channels(inputs), channels(outputs));
         let r = &mut Random(7);
         let x = r.values(m.pixels() * inputs, -1.0, 1.5);
         let w = r.values(outputs * inputs, -0.5, 0.5);
@@ -129,12 +135,12 @@ fn predict_matches_the_reference() {
         let db: Vec<f64> =
             (0..outputs).map(|o| wide(&gradient).iter().skip(o).step_by(outputs).sum()).collect();
         everywhere(|isa| {
-            let tag = |what: &str| format!("{what}, {m:?} {inputs} to {outputs} on {}", isa.name());
-            close(&tag("output"), &predict::forward(m, &x, &w, &bias).unwrap(), &y, FORWARD);
+            let at = format!("{m:?} {inputs} to {outputs} on {}", isa.name());
+            close(format_args!("output, {at}"), &predict::forward(m, &x, &w, &bias).unwrap(), &y, FORWARD);
             let found = predict::backward(m, &x, &w, &gradient, Wanted::ALL).unwrap();
-            close(&tag("input gradient"), &found.input.unwrap(), &dx, BACKWARD);
-            close(&tag("weight gradient"), &found.weight.unwrap(), &dw, BACKWARD);
-            close(&tag("bias gradient"), &found.bias.unwrap(), &db, BACKWARD);
+            close(format_args!("input gradient, {at}"), &found.input.unwrap(), &dx, BACKWARD);
+            close(format_args!("weight gradient, {at}"), &found.weight.unwrap(), &dw, BACKWARD);
+            close(format_args!("bias gradient, {at}"), &found.bias.unwrap(), &db, BACKWARD);
         });
     }
 }
