@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! backbone.0            stem: 3x3 convolution, stride 2
-//! backbone.1 ..         inverted residuals, numbered as torchvision numbers MobileNetV2's features
+//! backbone.1 ..         inverted residuals, numbered as torchvision numbers the features of MobileNets
 //! neck.lateral8 ..      1x1 convolution + batch norm (no activation) of each tapped map to the neck's channels
 //! neck.top_down8 ..     after adding the coarser map, enlarged: a unit, per stride but the coarsest
 //! neck.bottom_up16 ..   a unit of stride 2 from the finer map, per stride but the finest
@@ -11,6 +11,9 @@
 //! head.class, head.box  1x1 convolutions with bias: logits, and the four box distances before softplus
 //! personal.head.class   the device's own class layer on the same features
 //! ```
+//!
+//! An inverted residual is, in this order, `expand` (1x1, where it widens), `depthwise`, `squeeze.reduce` and `squeeze.restore`
+//! (the matrices of a squeeze-excite, with biases, where it has one) and `project` (1x1).
 //!
 //! A unit is a 3x3 depthwise and a 1x1 convolution, each with batch norm and ReLU6. The head's units share weights, scales
 //! and shifts over the levels but keep running statistics per level: a batch norm is trained with one level at a time, and
@@ -26,28 +29,17 @@ use params::{Layout, LayoutError, Scope};
 use protocol::plan::ModelSpec;
 use thiserror::Error;
 
+use crate::ops::Activation;
 use crate::preset::{Preset, PresetError, Shape};
 use builder::Builder;
 
+mod backbone;
 mod builder;
+
+pub use backbone::Backbone;
 
 /// Index of a tensor in the layout.
 pub type TensorIndex = usize;
-
-/// Inverted residuals of MobileNetV2: expansion, channels at width 1, repetitions, stride of the first.
-const STAGES: [(usize, f64, usize, usize); 7] = [
-    (1, 16.0, 1, 1),
-    (6, 24.0, 2, 2),
-    (6, 32.0, 3, 2),
-    (6, 64.0, 4, 2),
-    (6, 96.0, 3, 1),
-    (6, 160.0, 3, 2),
-    (6, 320.0, 1, 1),
-];
-/// Channels of the stem at width 1.
-const STEM_CHANNELS: f64 = 32.0;
-/// For each stride that can be tapped: the number of stages up to the one whose output is tapped.
-const TAPS: [(u32, usize); 3] = [(8, 3), (16, 5), (32, 7)];
 
 /// Where the tensors of a batch norm lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +63,7 @@ pub struct ConvIndex {
     pub norm: NormIndex,
 }
 
-/// A convolution with bias.
+/// A convolution or matrix with bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinearIndex {
     /// Weight.
@@ -80,19 +72,32 @@ pub struct LinearIndex {
     pub bias: TensorIndex,
 }
 
+/// Where the matrices of a squeeze-excite lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SqueezeIndex {
+    /// Hidden channels to fewer.
+    pub reduce: LinearIndex,
+    /// And back.
+    pub restore: LinearIndex,
+}
+
 /// An inverted residual, or a unit when nothing is expanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockIndex {
     /// 1x1 expansion.
     pub expand: Option<ConvIndex>,
-    /// 3x3 depthwise.
+    /// Depthwise; the weight's shape says how large.
     pub depthwise: ConvIndex,
+    /// Squeeze-excite.
+    pub squeeze: Option<SqueezeIndex>,
     /// 1x1 projection.
     pub project: ConvIndex,
     /// Stride of the depthwise convolution.
     pub stride: usize,
-    /// Whether ReLU6 follows the projection.
-    pub activate_output: bool,
+    /// After the expansion and the depthwise convolution.
+    pub activation: Activation,
+    /// After the projection.
+    pub output_activation: Activation,
     /// Whether the input is added to the output.
     pub residual: bool,
 }
@@ -100,7 +105,7 @@ pub struct BlockIndex {
 /// The part of the detector a tensor belongs to, in the order in which freezing lets go of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// 1x1 convolution weights of the backbone behind its finest tapped level.
+    /// Weights of the backbone's 1x1 convolutions and squeeze-excites behind its finest tapped level.
     Deep,
     /// The rest of the feature extractor.
     Backbone,
@@ -115,7 +120,7 @@ pub enum Part {
 /// What a tensor is to initialisation and to the optimiser.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Role {
-    /// Convolution followed by batch norm.
+    /// Convolution followed by batch norm, or matrix of a squeeze-excite.
     Convolution {
         /// Output channels times taps of the filter.
         fan_out: usize,
@@ -126,6 +131,8 @@ pub enum Role {
     Scale,
     /// Shift of a batch norm.
     Shift,
+    /// Bias of a squeeze-excite.
+    Bias,
     /// Bias of a class layer.
     ClassBias,
     /// Bias of the box layer.
@@ -181,6 +188,7 @@ pub struct Architecture {
     pub(crate) parts: Vec<Part>,
     pub(crate) roles: Vec<Role>,
     pub(crate) stem: ConvIndex,
+    pub(crate) stem_activation: Activation,
     /// Blocks with, where their output is tapped, the level it becomes.
     pub(crate) blocks: Vec<(BlockIndex, Option<usize>)>,
     pub(crate) neck: NeckIndex,
@@ -232,32 +240,10 @@ impl Architecture {
         {
             return error(format!("class {name:?} appears twice"));
         }
-        let Shape { width, strides, channels, bottom_up, head_units } = preset.entry.shape;
+        let Shape { backbone, strides, channels, bottom_up, head_units } = preset.entry.shape;
         let mut b = Builder::default();
-
-        let mut current = scaled(STEM_CHANNELS, width);
-        let stem = b.conv(Part::Backbone, "backbone.0", &[3, 3, 3, current]);
-        let mut blocks: Vec<(BlockIndex, Option<usize>)> = Vec::new();
-        let mut tapped = Vec::new();
-        for (stage, &(expansion, base, repeats, first_stride)) in STAGES.iter().enumerate() {
-            if tapped.len() == strides.len() {
-                break;
-            }
-            let out = scaled(base, width);
-            for repeat in 0..repeats {
-                let stride = if repeat == 0 { first_stride } else { 1 };
-                let name = format!("backbone.{}", blocks.len() + 1);
-                let pointwise = if tapped.is_empty() { Part::Backbone } else { Part::Deep };
-                blocks.push((b.inverted_residual(&name, pointwise, [current, expansion, out], stride), None));
-                current = out;
-            }
-            if TAPS.iter().any(|&(stride, end)| end == stage + 1 && strides.contains(&stride)) {
-                if let Some((_, tap)) = blocks.last_mut() {
-                    *tap = Some(tapped.len());
-                }
-                tapped.push(current);
-            }
-        }
+        let backbone::Built { stem, stem_activation, blocks, tapped } =
+            backbone::build(&mut b, backbone, strides);
 
         let lateral = strides
             .iter()
@@ -290,6 +276,7 @@ impl Architecture {
             parts: b.parts,
             roles: b.roles,
             stem,
+            stem_activation,
             blocks,
             neck,
             head,
@@ -339,13 +326,6 @@ impl Architecture {
         let of_part = tensors.filter(|(tensor, of)| **of == part && tensor.spec.scope == Scope::Shared);
         of_part.map(|(tensor, _)| tensor.len).sum()
     }
-}
-
-/// Channels at a width multiplier: the nearest multiple of 8 that is not below 0.9 of the product.
-fn scaled(base: f64, width: f64) -> usize {
-    let target = base * width;
-    let rounded = (((target + 4.0) / 8.0).floor() as usize * 8).max(8);
-    if (rounded as f64) < 0.9 * target { rounded + 8 } else { rounded }
 }
 
 #[cfg(test)]

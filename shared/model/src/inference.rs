@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use kernels::block::{Block, Layer};
 use kernels::plan::{InferencePlan, Node, PlanBuilder};
 use kernels::pointwise::Pointwise;
+use kernels::squeeze::{Linear, Squeeze};
 use kernels::stem::Stem;
 use kernels::{Activation, EPSILON, Error, Map, Norm};
 use protocol::train::TrainError;
@@ -141,7 +142,8 @@ impl<'a> Planner<'a> {
 
     fn backbone(&mut self) -> Result<Vec<Node>, Error> {
         let ConvIndex { weight, norm } = self.architecture.stem;
-        let stem = Stem { weight: self.tensor(weight), norm: self.norm(norm), activation: Activation::Relu6 };
+        let activation = self.architecture.stem_activation;
+        let stem = Stem { weight: self.tensor(weight), norm: self.norm(norm), activation };
         let mut x = self.builder.stem(self.builder.input(), &stem)?;
         let mut tapped = Vec::new();
         for (block, tap) in &self.architecture.blocks {
@@ -176,12 +178,14 @@ impl<'a> Planner<'a> {
         let op = Block {
             expand: block.expand.map(|conv| self.layer(conv)),
             depthwise: self.layer(block.depthwise),
-            squeeze: None,
+            squeeze: block
+                .squeeze
+                .map(|at| Squeeze { reduce: self.linear(at.reduce), restore: self.linear(at.restore) }),
             project: self.layer(block.project),
-            kernel: 3,
+            kernel: self.architecture.layout().tensors()[block.depthwise.weight].spec.shape[0],
             stride: block.stride,
-            activation: Activation::Relu6,
-            output_activation: if block.activate_output { Activation::Relu6 } else { Activation::None },
+            activation: block.activation,
+            output_activation: block.output_activation,
             residual: block.residual,
         };
         self.builder.block(x, &op, plus)
@@ -204,6 +208,10 @@ impl<'a> Planner<'a> {
         let (gamma, beta) = (self.tensor(at.gamma), self.tensor(at.beta));
         let statistics = kernels::Statistics::Fixed { mean: self.tensor(at.mean), var: self.tensor(at.var) };
         Norm { gamma, beta, statistics, epsilon: EPSILON }
+    }
+
+    fn linear(&self, at: LinearIndex) -> Linear<'a> {
+        Linear { weight: self.tensor(at.weight), bias: self.tensor(at.bias) }
     }
 
     fn layer(&self, conv: ConvIndex) -> Layer<'a> {

@@ -34,7 +34,7 @@ pub fn initial(architecture: &Architecture, seed: u64) -> Vec<f32> {
             }
             Role::Output => fill(&mut || OUTPUT_STD * normal(&mut rng)),
             Role::Scale | Role::Variance => fill(&mut || 1.0),
-            Role::Shift | Role::Mean => fill(&mut || 0.0),
+            Role::Shift | Role::Mean | Role::Bias => fill(&mut || 0.0),
             Role::ClassBias => fill(&mut || (PRIOR / (1.0 - PRIOR)).ln()),
             Role::BoxBias => fill(&mut || BOX_BIAS),
         }

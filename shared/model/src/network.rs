@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::architecture::{Architecture, BlockIndex, ConvIndex, LinearIndex, NormIndex};
 use crate::finite::{NotFinite, Watch};
-use crate::ops::{self, BatchMoments, BlockArgs, NormArgs, Statistics};
+use crate::ops::{self, Activation, BatchMoments, BlockArgs, NormArgs, SqueezeArgs, Statistics};
 use crate::weights::Weights;
 
 /// What the network says of a batch of `N` images with `L` locations each, `C` classes.
@@ -71,7 +71,7 @@ impl Architecture {
     }
 
     fn backbone(&self, pass: &mut Pass<'_>, pixels: Tensor<4>) -> Vec<Tensor<4>> {
-        let mut x = pass.stem(pixels, &self.stem);
+        let mut x = pass.stem(pixels, &self.stem, self.stem_activation);
         let mut tapped = Vec::with_capacity(self.neck.lateral.len());
         for (block, tap) in &self.blocks {
             x = pass.block(x, block);
@@ -118,26 +118,32 @@ impl Pass<'_> {
         }
     }
 
-    fn stem(&mut self, x: Tensor<4>, conv: &ConvIndex) -> Tensor<4> {
-        let (y, moments) = ops::stem(x, self.weights.get(conv.weight), self.norm(conv.norm), self.statistics);
+    fn stem(&mut self, x: Tensor<4>, conv: &ConvIndex, activation: Activation) -> Tensor<4> {
+        let (weight, norm) = (self.weights.get(conv.weight), self.norm(conv.norm));
+        let (y, moments) = ops::stem(x, weight, norm, activation, self.statistics);
         self.keep(&[*conv], vec![moments], &y);
         y
     }
 
     fn lateral(&mut self, x: Tensor<4>, conv: &ConvIndex) -> Tensor<4> {
         let (weight, norm) = (self.weights.get(conv.weight), self.norm(conv.norm));
-        let (y, moments) = ops::pointwise(x, weight, norm, false, self.statistics);
+        let (y, moments) = ops::pointwise(x, weight, norm, Activation::None, self.statistics);
         self.keep(&[*conv], vec![moments], &y);
         y
     }
 
     fn block(&mut self, x: Tensor<4>, block: &BlockIndex) -> Tensor<4> {
+        let linear = |at: LinearIndex| (self.weights.get(at.weight), self.weights.get(at.bias));
         let args = BlockArgs {
             expand: block.expand.map(|conv| (self.weights.get(conv.weight), self.norm(conv.norm))),
             depthwise: (self.weights.get(block.depthwise.weight), self.norm(block.depthwise.norm)),
+            squeeze: block
+                .squeeze
+                .map(|at| SqueezeArgs { reduce: linear(at.reduce), restore: linear(at.restore) }),
             project: (self.weights.get(block.project.weight), self.norm(block.project.norm)),
             stride: block.stride,
-            activate_output: block.activate_output,
+            activation: block.activation,
+            output_activation: block.output_activation,
             residual: block.residual,
             recompute: self.weights.recomputes(),
         };

@@ -5,12 +5,15 @@
 //! on burn-flex. [`stock`] composes them from burn's own operations: it runs on every other device and is the oracle of the
 //! native ones.
 //!
-//! Activations are `[images, rows, columns, channels]`. A 1x1 weight is `[out, in]`, a 3x3 depthwise weight `[3, 3, channels]`,
-//! the stem's `[3, 3, in, out]`. Convolutions pad by one pixel of zeros, so a stride of 2 halves sizes and rounds up.
+//! Maps are `[images, rows, columns, channels]`. A 1x1 weight is `[out, in]`, a depthwise weight `[side, side, channels]` with a
+//! side of 3 or 5, the stem's `[3, 3, in, out]`. Convolutions pad by half of their side with zeros, so a stride of 2 halves sizes
+//! and rounds up.
 
 use std::sync::LazyLock;
 
 use burn::tensor::{Device, Tensor};
+
+pub use kernels::Activation;
 
 pub mod native;
 pub mod stock;
@@ -49,19 +52,35 @@ pub struct BatchMoments {
     pub var: Tensor<1>,
 }
 
-/// An inverted residual, or without `expand` a separable convolution.
+/// A squeeze-excite: each channel of an image times a factor between 0 and 1, made from the means of all channels of that
+/// image by two matrices with biases, ReLU between and the hard sigmoid `relu6(z + 3) / 6` behind them (Hu et al. 2018; the hard
+/// sigmoid as in Howard et al. 2019, section 5).
+#[derive(Clone, Debug)]
+pub struct SqueezeArgs {
+    /// `[squeezed, hidden]` and `[squeezed]`.
+    pub reduce: (Tensor<2>, Tensor<1>),
+    /// `[hidden, squeezed]` and `[hidden]`.
+    pub restore: (Tensor<2>, Tensor<1>),
+}
+
+/// An inverted residual (Sandler et al. 2018; with a squeeze-excite Howard et al. 2019), or without `expand` a separable
+/// convolution.
 #[derive(Clone, Debug)]
 pub struct BlockArgs {
-    /// 1x1 convolution `[hidden, in]`, batch norm, ReLU6.
+    /// 1x1 convolution `[hidden, in]`, batch norm, activation.
     pub expand: Option<(Tensor<2>, NormArgs)>,
-    /// 3x3 depthwise convolution `[3, 3, hidden]`, batch norm, ReLU6.
+    /// Depthwise convolution `[side, side, hidden]` with a side of 3 or 5, batch norm, activation.
     pub depthwise: (Tensor<3>, NormArgs),
+    /// What scales the hidden channels then.
+    pub squeeze: Option<SqueezeArgs>,
     /// 1x1 convolution `[out, hidden]`, batch norm.
     pub project: (Tensor<2>, NormArgs),
     /// Step of the depthwise convolution, 1 or 2.
     pub stride: usize,
-    /// Whether ReLU6 follows the last batch norm.
-    pub activate_output: bool,
+    /// After the first two batch norms.
+    pub activation: Activation,
+    /// After the last one.
+    pub output_activation: Activation,
     /// Whether the input is added to the result, after that activation.
     pub residual: bool,
     /// Whether backward makes the maps in between again instead of keeping them; [`stock`] keeps them in any case.
@@ -84,17 +103,18 @@ pub(crate) fn plans(device: &Device) -> bool {
     !stock_only() && *device == Device::flex()
 }
 
-/// 3x3 convolution with stride 2 (`weight` `[3, 3, in, out]`), batch norm, ReLU6.
+/// 3x3 convolution with stride 2 (`weight` `[3, 3, in, out]`), batch norm, activation.
 pub fn stem(
     x: Tensor<4>,
     weight: Tensor<4>,
     norm: NormArgs,
+    activation: Activation,
     statistics: Statistics,
 ) -> (Tensor<4>, BatchMoments) {
     if natively(&x) {
-        native::stem(x, weight, norm, statistics)
+        native::stem(x, weight, norm, activation, statistics)
     } else {
-        stock::stem(x, weight, norm, statistics)
+        stock::stem(x, weight, norm, activation, statistics)
     }
 }
 
@@ -103,18 +123,18 @@ pub fn block(x: Tensor<4>, args: BlockArgs, statistics: Statistics) -> (Tensor<4
     if natively(&x) { native::block(x, args, statistics) } else { stock::block(x, args, statistics) }
 }
 
-/// 1x1 convolution (`weight` `[out, in]`), batch norm and, with `activate`, ReLU6.
+/// 1x1 convolution (`weight` `[out, in]`), batch norm, activation.
 pub fn pointwise(
     x: Tensor<4>,
     weight: Tensor<2>,
     norm: NormArgs,
-    activate: bool,
+    activation: Activation,
     statistics: Statistics,
 ) -> (Tensor<4>, BatchMoments) {
     if natively(&x) {
-        native::pointwise(x, weight, norm, activate, statistics)
+        native::pointwise(x, weight, norm, activation, statistics)
     } else {
-        stock::pointwise(x, weight, norm, activate, statistics)
+        stock::pointwise(x, weight, norm, activation, statistics)
     }
 }
 

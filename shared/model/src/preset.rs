@@ -7,12 +7,15 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::architecture::Backbone;
+
 mod medium320;
 mod nano96;
 mod small256;
+mod v3small256;
 
 /// All presets; the first is the default.
-pub static PRESETS: &[PresetEntry] = &[small256::ENTRY, nano96::ENTRY, medium320::ENTRY];
+pub static PRESETS: &[PresetEntry] = &[small256::ENTRY, nano96::ENTRY, medium320::ENTRY, v3small256::ENTRY];
 
 /// Least and largest side of the input in pixels.
 pub const PIXELS_RANGE: (u32, u32) = (32, 1280);
@@ -30,11 +33,11 @@ pub struct PresetEntry {
     pub pixels: u32,
 }
 
-/// What a detector is made of: MobileNetV2 (Sandler et al. 2018), a neck, and a head shared by all levels.
+/// What a detector is made of: a feature extractor, a neck, and a head shared by all levels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
-    /// Width multiplier of the backbone; channels are rounded to multiples of 8, never below 0.9 of the product.
-    pub width: f64,
+    /// The feature extractor.
+    pub backbone: Backbone,
     /// Strides of the feature maps, finest first, among 8, 16 and 32; the backbone ends at the last one.
     pub strides: &'static [u32],
     /// Channels of neck and head.

@@ -2,7 +2,9 @@
 
 use params::{Scope, TensorSpec};
 
-use super::{BlockIndex, ConvIndex, LinearIndex, NormIndex, Part, Role, TensorIndex};
+use super::backbone::Bottleneck;
+use super::{BlockIndex, ConvIndex, LinearIndex, NormIndex, Part, Role, SqueezeIndex, TensorIndex};
+use crate::ops::Activation;
 
 /// Collects tensors; equal calls in equal order give equal layouts.
 #[derive(Default)]
@@ -48,33 +50,45 @@ impl Builder {
         ConvIndex { weight, norm: NormIndex { gamma, beta, mean, var } }
     }
 
-    /// `pointwise` is the part that the weights (not the norms) of the 1x1 convolutions belong to.
+    /// `pointwise` is the part that the weights (not norms and biases) of 1x1 convolutions and squeeze-excite belong to.
     pub(super) fn inverted_residual(
         &mut self,
         name: &str,
         pointwise: Part,
-        [from, expansion, out]: [usize; 3],
-        stride: usize,
+        from: usize,
+        form: &Bottleneck,
     ) -> BlockIndex {
-        let hidden = from * expansion;
+        let Bottleneck { kernel, hidden, out, squeezed, activation, stride } = *form;
         let part = Part::Backbone;
-        let expand = (expansion > 1).then(|| {
+        let expand = (hidden != from).then(|| {
             let conv = self.conv(part, &format!("{name}.expand"), &[hidden, from]);
             self.parts[conv.weight] = pointwise;
             conv
         });
-        let depthwise = self.conv(part, &format!("{name}.depthwise"), &[3, 3, hidden]);
+        let depthwise = self.conv(part, &format!("{name}.depthwise"), &[kernel, kernel, hidden]);
+        let squeeze = squeezed.map(|few| SqueezeIndex {
+            reduce: self.matrix(pointwise, &format!("{name}.squeeze.reduce"), few, hidden),
+            restore: self.matrix(pointwise, &format!("{name}.squeeze.restore"), hidden, few),
+        });
         let project = self.conv(part, &format!("{name}.project"), &[out, hidden]);
         self.parts[project.weight] = pointwise;
-        let residual = stride == 1 && from == out;
-        BlockIndex { expand, depthwise, project, stride, activate_output: false, residual }
+        let (output_activation, residual) = (Activation::None, stride == 1 && from == out);
+        BlockIndex { expand, depthwise, squeeze, project, stride, activation, output_activation, residual }
+    }
+
+    /// A matrix of a squeeze-excite in the backbone.
+    fn matrix(&mut self, part: Part, name: &str, out: usize, from: usize) -> LinearIndex {
+        let role = Role::Convolution { fan_out: out };
+        let weight = self.push(part, format!("{name}.weight"), &[out, from], role);
+        let bias = self.push(Part::Backbone, format!("{name}.bias"), &[out], Role::Bias);
+        LinearIndex { weight, bias }
     }
 
     /// Depthwise and 1x1 convolution of equal width.
     pub(super) fn unit(&mut self, part: Part, name: &str, channels: usize, stride: usize) -> BlockIndex {
         let depthwise = self.conv(part, &format!("{name}.depthwise"), &[3, 3, channels]);
         let project = self.conv(part, &format!("{name}.project"), &[channels, channels]);
-        BlockIndex { expand: None, depthwise, project, stride, activate_output: true, residual: false }
+        separable(depthwise, project, stride)
     }
 
     /// The head's units: weights once, statistics for each stride.
@@ -98,14 +112,7 @@ impl Builder {
             let depthwise = per_level("depthwise", &[3, 3, channels]);
             let project = per_level("project", &[channels, channels]);
             for ((level, depthwise), project) in levels.iter_mut().zip(depthwise).zip(project) {
-                level.push(BlockIndex {
-                    expand: None,
-                    depthwise,
-                    project,
-                    stride: 1,
-                    activate_output: true,
-                    residual: false,
-                });
+                level.push(separable(depthwise, project, 1));
             }
         }
         levels
@@ -121,6 +128,19 @@ impl Builder {
     ) -> LinearIndex {
         let weight = self.push(part, format!("{name}.weight"), &[out, from], Role::Output);
         LinearIndex { weight, bias: self.push(part, format!("{name}.bias"), &[out], bias) }
+    }
+}
+
+fn separable(depthwise: ConvIndex, project: ConvIndex, stride: usize) -> BlockIndex {
+    BlockIndex {
+        expand: None,
+        depthwise,
+        squeeze: None,
+        project,
+        stride,
+        activation: Activation::Relu6,
+        output_activation: Activation::Relu6,
+        residual: false,
     }
 }
 

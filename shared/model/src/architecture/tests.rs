@@ -20,6 +20,8 @@ fn parameter_counts() {
     check("small256", 8, 480_320, 44_288, 10_636);
     check("small256", 3, 480_320, 44_288, 534_919 - 480_320 - 44_288);
     check("small256@320", 3, 480_320, 44_288, 10_311);
+    // torchvision's 2,542,856 less the classifier (1,615,848) and the last convolution (56,448).
+    check("v3small256", 8, 870_560, 40_704, 10_636);
     let medium = Architecture::with_classes(Preset::parse("medium320").unwrap(), &names(8)).unwrap();
     assert_eq!(medium.parameters(), 1_940_172);
     let medium = Architecture::with_classes(Preset::parse("medium320").unwrap(), &names(3)).unwrap();
@@ -71,16 +73,44 @@ fn class_lists_that_make_no_sense_are_refused() {
     }
 }
 
+/// Digests of the layouts with three classes. Devices and coordinator agree by them, and stored models are read by them: a
+/// layout that changes needs another name.
 #[test]
-fn widths_round_to_eight_without_losing_a_tenth() {
-    for (base, width, expected) in [
-        (32.0, 0.35, 16),
-        (96.0, 0.35, 32),
-        (16.0, 0.35, 8),
-        (24.0, 0.5, 16),
-        (32.0, 1.0, 32),
-        (160.0, 0.5, 80),
+fn layouts_are_as_they_were() {
+    for (preset, expected) in [
+        ("small256", "bdec5f8eb579cbb71b2686c966a4356534e137402ee26330c8bf3783597499c4"),
+        ("nano96", "4a0c287f79484fbdd42a1f507c80447cd0f9febe22cc5aa39e72ac9779761938"),
+        ("medium320", "6636601f22012a27135776d705d99ac9f1adb0b3676b7a22d2c63008fb8bfc55"),
+        ("v3small256", "a953542fcb4adccf234b415fb9687a2606784dd996796e94ce6c143d9aa6db07"),
     ] {
-        assert_eq!(scaled(base, width), expected, "{base} x {width}");
+        let built = Architecture::with_classes(Preset::parse(preset).unwrap(), &names(3)).unwrap();
+        assert_eq!(built.layout().digest().to_string(), expected, "{preset}");
     }
+}
+
+#[test]
+fn the_backbone_of_the_third_generation_has_the_published_shape() {
+    let small = Architecture::with_classes(Preset::parse("v3small256").unwrap(), &names(3)).unwrap();
+    assert_eq!(small.blocks.len(), 11);
+    let taps: Vec<_> =
+        small.blocks.iter().enumerate().filter_map(|(i, b)| b.1.map(|tap| (i + 1, tap))).collect();
+    assert_eq!(taps, [(3, 0), (8, 1), (11, 2)]);
+    let shape = |name: &str| small.layout.find(name).unwrap().spec.shape.clone();
+    assert_eq!(shape("backbone.0.weight"), [3, 3, 3, 16]);
+    assert_eq!(shape("backbone.1.squeeze.reduce.weight"), [8, 16]);
+    assert_eq!(shape("backbone.2.expand.weight"), [72, 16]);
+    assert_eq!(shape("backbone.5.depthwise.weight"), [5, 5, 240]);
+    assert_eq!(shape("backbone.5.squeeze.restore.weight"), [240, 64]);
+    assert_eq!(shape("backbone.5.squeeze.restore.bias"), [240]);
+    assert_eq!(shape("backbone.11.project.weight"), [96, 576]);
+    for absent in ["backbone.1.expand.weight", "backbone.2.squeeze.reduce.weight"] {
+        assert!(small.layout.find(absent).is_none(), "{absent}");
+    }
+    // The weights of a squeeze-excite rest with those of the 1x1 convolutions beside it.
+    let part = |name: &str| {
+        small.parts[small.layout.tensors().iter().position(|tensor| tensor.spec.name == name).unwrap()]
+    };
+    assert_eq!(part("backbone.1.squeeze.reduce.weight"), Part::Backbone);
+    assert_eq!(part("backbone.4.squeeze.reduce.weight"), Part::Deep);
+    assert_eq!(part("backbone.4.squeeze.reduce.bias"), Part::Backbone);
 }

@@ -1,41 +1,47 @@
 //! The operations composed from burn's own: any device, gradients by autodiff, slow on the CPU.
 
 use burn::tensor::Tensor;
+use burn::tensor::activation::{hard_sigmoid, hard_swish, relu};
 use burn::tensor::module::{batch_norm, batch_norm_train, conv2d};
 use burn::tensor::ops::ConvOptions;
 
-use super::{BatchMoments, BlockArgs, NORM_EPSILON, NormArgs, Statistics};
+use super::{Activation, BatchMoments, BlockArgs, NORM_EPSILON, NormArgs, SqueezeArgs, Statistics};
 
 /// See [`super::stem`].
 pub fn stem(
     x: Tensor<4>,
     weight: Tensor<4>,
     norm: NormArgs,
+    activation: Activation,
     statistics: Statistics,
 ) -> (Tensor<4>, BatchMoments) {
     let (y, moments) = normalise(convolve(x, weight.permute([3, 2, 0, 1]), 2, 1), norm, statistics);
-    (relu6(y), moments)
+    (activate(y, activation), moments)
 }
 
 /// See [`super::block`].
 pub fn block(x: Tensor<4>, args: BlockArgs, statistics: Statistics) -> (Tensor<4>, Vec<BatchMoments>) {
-    let BlockArgs { expand, depthwise, project, stride, activate_output, residual, recompute: _ } = args;
-    let input = residual.then(|| x.clone());
+    let input = args.residual.then(|| x.clone());
     let mut moments = Vec::with_capacity(3);
     let mut hidden = x;
-    if let Some((weight, norm)) = expand {
-        let (y, used) = pointwise(hidden, weight, norm, true, statistics);
+    if let Some((weight, norm)) = args.expand {
+        let (y, used) = pointwise(hidden, weight, norm, args.activation, statistics);
         moments.push(used);
         hidden = y;
     }
-    let (weight, norm) = depthwise;
-    let [_, _, channels] = weight.dims();
-    // [3, 3, C] to burn's [C, 1, 3, 3].
-    let weight = weight.permute([2, 0, 1]).reshape([channels, 1, 3, 3]);
-    let (y, used) = normalise(convolve(hidden, weight, stride, channels), norm, statistics);
+    let (weight, norm) = args.depthwise;
+    let [rows, columns, channels] = weight.dims();
+    // To burn's [channels, 1, rows, columns].
+    let weight = weight.permute([2, 0, 1]).reshape([channels, 1, rows, columns]);
+    let (y, used) = normalise(convolve(hidden, weight, args.stride, channels), norm, statistics);
     moments.push(used);
-    let (weight, norm) = project;
-    let (y, used) = pointwise(relu6(y), weight, norm, activate_output, statistics);
+    let y = activate(y, args.activation);
+    let y = match args.squeeze {
+        Some(squeeze) => excite(y, squeeze),
+        None => y,
+    };
+    let (weight, norm) = args.project;
+    let (y, used) = pointwise(y, weight, norm, args.output_activation, statistics);
     moments.push(used);
     let y = match input {
         Some(input) => y + input,
@@ -49,11 +55,11 @@ pub fn pointwise(
     x: Tensor<4>,
     weight: Tensor<2>,
     norm: NormArgs,
-    activate: bool,
+    activation: Activation,
     statistics: Statistics,
 ) -> (Tensor<4>, BatchMoments) {
     let (y, moments) = normalise(multiply(x, weight), norm, statistics);
-    (if activate { relu6(y) } else { y }, moments)
+    (activate(y, activation), moments)
 }
 
 /// See [`super::predict`].
@@ -73,9 +79,10 @@ pub fn upsample_add(small: Tensor<4>, lateral: Tensor<4>) -> Tensor<4> {
     large.slice([0..images, 0..lateral_rows, 0..lateral_columns, 0..channels]) + lateral
 }
 
-/// A 3x3 convolution in burn's NCHW; `weight` is `[out, in / groups, 3, 3]`.
+/// A convolution in burn's NCHW, padded by half of its side; `weight` is `[out, in / groups, side, side]`.
 fn convolve(x: Tensor<4>, weight: Tensor<4>, stride: usize, groups: usize) -> Tensor<4> {
-    let options = ConvOptions::new([stride, stride], [1, 1], [1, 1], groups);
+    let [_, _, rows, columns] = weight.dims();
+    let options = ConvOptions::new([stride, stride], [rows / 2, columns / 2], [1, 1], groups);
     conv2d(x.permute([0, 3, 1, 2]), weight, None, options).permute([0, 2, 3, 1])
 }
 
@@ -103,6 +110,17 @@ fn normalise(x: Tensor<4>, norm: NormArgs, statistics: Statistics) -> (Tensor<4>
     (y.reshape(shape), BatchMoments { mean: mean.detach(), var: var.detach() })
 }
 
-fn relu6(x: Tensor<4>) -> Tensor<4> {
-    x.clamp(0.0, 6.0)
+fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => relu(x),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::HardSwish => hard_swish(x),
+    }
+}
+
+fn excite(x: Tensor<4>, SqueezeArgs { reduce, restore }: SqueezeArgs) -> Tensor<4> {
+    let means = x.clone().mean_dim(1).mean_dim(2);
+    let squeezed = relu(predict(means, reduce.0, reduce.1));
+    x * hard_sigmoid(predict(squeezed, restore.0, restore.1), 1.0 / 6.0, 0.5)
 }

@@ -1,8 +1,14 @@
-use super::{PresetEntry, Shape};
+use super::{Backbone, PresetEntry, Shape};
 
 pub(super) const ENTRY: PresetEntry = PresetEntry {
     name: "medium320",
     about: "full-width MobileNetV2 at 320 pixels: takes ImageNet weights, for gateways",
-    shape: Shape { width: 1.0, strides: &[8, 16, 32], channels: 96, bottom_up: true, head_units: 2 },
+    shape: Shape {
+        backbone: Backbone::MobileNetV2 { width: 1.0 },
+        strides: &[8, 16, 32],
+        channels: 96,
+        bottom_up: true,
+        head_units: 2,
+    },
     pixels: 320,
 };

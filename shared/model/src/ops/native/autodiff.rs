@@ -9,10 +9,10 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
 
+use super::Form;
 use super::run::{self, Saved};
-use super::{Form, NativeOps};
 
-type Tracked<C> = FloatTensor<Autodiff<Flex, C>>;
+pub(super) type Tracked<C> = FloatTensor<Autodiff<Flex, C>>;
 
 #[derive(Debug)]
 struct Native;
@@ -41,7 +41,8 @@ impl<const N: usize> Backward<Flex, N> for Native {
     }
 }
 
-fn track<C: CheckpointStrategy, const N: usize>(
+/// Runs `form` as one node of the graph, or without one when no input tracks gradients.
+pub(super) fn track<C: CheckpointStrategy, const N: usize>(
     form: Form,
     inputs: [Tracked<C>; N],
 ) -> (Tracked<C>, Vec<Tracked<C>>) {
@@ -58,60 +59,5 @@ fn track<C: CheckpointStrategy, const N: usize>(
             let (output, moments) = run::plain(&form, inputs);
             (preparation.finish(output), untracked(moments))
         }
-    }
-}
-
-impl<C: CheckpointStrategy> NativeOps for Autodiff<Flex, C> {
-    fn native_two(a: Tracked<C>, b: Tracked<C>, form: Form) -> (Tracked<C>, Vec<Tracked<C>>) {
-        track::<C, 2>(form, [a, b])
-    }
-
-    fn native_three(
-        x: Tracked<C>,
-        weight: Tracked<C>,
-        bias: Tracked<C>,
-        form: Form,
-    ) -> (Tracked<C>, Vec<Tracked<C>>) {
-        track::<C, 3>(form, [x, weight, bias])
-    }
-
-    fn native_four(
-        x: Tracked<C>,
-        weight: Tracked<C>,
-        gamma: Tracked<C>,
-        beta: Tracked<C>,
-        form: Form,
-    ) -> (Tracked<C>, Vec<Tracked<C>>) {
-        track::<C, 4>(form, [x, weight, gamma, beta])
-    }
-
-    fn native_seven(
-        x: Tracked<C>,
-        weight1: Tracked<C>,
-        gamma1: Tracked<C>,
-        beta1: Tracked<C>,
-        weight2: Tracked<C>,
-        gamma2: Tracked<C>,
-        beta2: Tracked<C>,
-        form: Form,
-    ) -> (Tracked<C>, Vec<Tracked<C>>) {
-        track::<C, 7>(form, [x, weight1, gamma1, beta1, weight2, gamma2, beta2])
-    }
-
-    fn native_ten(
-        x: Tracked<C>,
-        weight1: Tracked<C>,
-        gamma1: Tracked<C>,
-        beta1: Tracked<C>,
-        weight2: Tracked<C>,
-        gamma2: Tracked<C>,
-        beta2: Tracked<C>,
-        weight3: Tracked<C>,
-        gamma3: Tracked<C>,
-        beta3: Tracked<C>,
-        form: Form,
-    ) -> (Tracked<C>, Vec<Tracked<C>>) {
-        let inputs = [x, weight1, gamma1, beta1, weight2, gamma2, beta2, weight3, gamma3, beta3];
-        track::<C, 10>(form, inputs)
     }
 }

@@ -4,13 +4,13 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{Shape, TensorData};
 use kernels::block::{self, Block, Layer, LayerGradients, Weights};
 use kernels::pointwise::{self, Pointwise};
+use kernels::squeeze::{self, Linear, LinearGradients, Squeeze};
 use kernels::stem::{self, Stem};
 use kernels::{
-    Activation, EPSILON, Error, Keep, Map, Moments, Norm, NormGradients, Statistics, Wanted, predict,
-    upsample,
+    EPSILON, Error, Keep, Map, Moments, Norm, NormGradients, Statistics, Wanted, predict, upsample,
 };
 
-use super::{Form, Kind};
+use super::{BlockForm, Form, Kind};
 
 /// What backward needs besides the inputs.
 #[derive(Debug)]
@@ -50,39 +50,42 @@ fn attempt(form: &Form, inputs: &[FlexTensor], save: bool) -> Result<Run, Error>
     let x = values(&inputs[0]);
     let layer = |at: usize| Layer { weight: values(&inputs[at]), norm: norm(form, inputs, at) };
     Ok(match form.kind {
-        Kind::Stem => {
+        Kind::Stem(activation) => {
             let Layer { weight, norm } = layer(1);
-            let run = stem::forward(map, x, &Stem { weight, norm, activation: Activation::Relu6 }, save)?;
+            let run = stem::forward(map, x, &Stem { weight, norm, activation }, save)?;
             let output = pixels(map.strided(2), run.output);
             let saved = run.saved.map_or(Saved::Nothing, Saved::Stem);
             Run { output, moments: moments(run.moments), saved }
         }
-        Kind::Block { expand, stride, activate_output, residual, recompute } => {
-            let (expand, at) = if expand { (Some(layer(1)), 4) } else { (None, 1) };
-            let block = Block {
-                expand,
+        Kind::Block(block) => {
+            let at = depthwise(block);
+            let linear = |at: usize| Linear { weight: values(&inputs[at]), bias: values(&inputs[at + 1]) };
+            let squeeze = matrices(block)
+                .map(|[reduce, restore]| Squeeze { reduce: linear(reduce), restore: linear(restore) });
+            let op = Block {
+                expand: block.expand.then(|| layer(1)),
                 depthwise: layer(at),
-                squeeze: None,
+                squeeze,
                 project: layer(at + 3),
-                kernel: 3,
-                stride,
-                activation: Activation::Relu6,
-                output_activation: relu6_if(activate_output),
-                residual,
+                kernel: inputs[at].layout().shape()[0],
+                stride: block.stride,
+                activation: block.activation,
+                output_activation: block.output_activation,
+                residual: block.residual,
             };
-            let keep = match (save, recompute) {
+            let keep = match (save, block.recompute) {
                 (false, _) => Keep::Nothing,
                 (true, true) => Keep::Input,
                 (true, false) => Keep::All,
             };
-            let run = block::forward(map, x, &block, keep)?;
-            let output = pixels(map.strided(stride), run.output);
+            let run = block::forward(map, x, &op, keep)?;
+            let output = pixels(map.strided(block.stride), run.output);
             let saved = run.saved.map_or(Saved::Nothing, |saved| Saved::Block(Box::new(saved)));
             Run { output, moments: moments(run.moments), saved }
         }
-        Kind::Pointwise { activate } => {
+        Kind::Pointwise(activation) => {
             let Layer { weight, norm } = layer(1);
-            let op = Pointwise { weight, norm, activation: relu6_if(activate) };
+            let op = Pointwise { weight, norm, activation };
             let run = pointwise::forward(map, x, &op, save)?;
             let saved = run.saved.map_or(Saved::Nothing, Saved::Pointwise);
             Run { output: pixels(map, run.output), moments: moments(run.moments), saved }
@@ -128,17 +131,20 @@ fn attempt_backward(
     let wanted = wanted(form.kind, tracked);
     let mut found: Vec<Option<Vec<f32>>> = Vec::with_capacity(inputs.len());
     match (form.kind, saved) {
-        (Kind::Stem, Saved::Stem(saved)) => {
+        (Kind::Stem(_), Saved::Stem(saved)) => {
             let back = stem::backward(saved, x, g, wanted)?;
             found.push(None);
             push_layer(&mut found, LayerGradients { weight: back.weight, norm: back.norm });
         }
-        (Kind::Block { expand, .. }, Saved::Block(saved)) => {
-            let at = if expand { 4 } else { 1 };
+        (Kind::Block(block), Saved::Block(saved)) => {
+            let at = depthwise(block);
             let weights = Weights {
-                expand: expand.then(|| values(&inputs[1])),
+                expand: block.expand.then(|| values(&inputs[1])),
                 depthwise: values(&inputs[at]),
-                squeeze: None,
+                squeeze: matrices(block).map(|[reduce, restore]| squeeze::Weights {
+                    reduce: values(&inputs[reduce]),
+                    restore: values(&inputs[restore]),
+                }),
                 project: values(&inputs[at + 3]),
             };
             let back = block::backward(saved, x, &weights, g, wanted)?;
@@ -146,8 +152,13 @@ fn attempt_backward(
             for layer in back.expand.into_iter().chain([back.depthwise, back.project]) {
                 push_layer(&mut found, layer);
             }
+            if let Some(squeeze) = back.squeeze {
+                for LinearGradients { weight, bias } in [squeeze.reduce, squeeze.restore] {
+                    found.extend([weight, bias]);
+                }
+            }
         }
-        (Kind::Pointwise { .. }, Saved::Pointwise(saved)) => {
+        (Kind::Pointwise(_), Saved::Pointwise(saved)) => {
             let back = pointwise::backward(saved, x, values(&inputs[1]), g, wanted)?;
             found.push(back.input);
             push_layer(&mut found, LayerGradients { weight: back.weight, norm: back.norm });
@@ -168,13 +179,31 @@ fn attempt_backward(
     Ok(found.into_iter().zip(shapes).map(|(values, shape)| values.map(|v| tensor(v, shape))).collect())
 }
 
-/// Parents come as input, then weight, gamma, beta per layer; a predictor's as input, weight, bias.
+/// Index of a block's depthwise kernel among its tensors.
+fn depthwise(block: BlockForm) -> usize {
+    if block.expand { 4 } else { 1 }
+}
+
+/// Indices of the matrices of a block's squeeze-excite among its tensors; a bias follows each.
+fn matrices(block: BlockForm) -> Option<[usize; 2]> {
+    let at = 1 + 3 * block.layers();
+    block.squeeze.then_some([at, at + 2])
+}
+
+/// After the input come weight, gamma and beta of each layer, then pairs of weight and bias.
 fn wanted(kind: Kind, tracked: &[bool]) -> Wanted {
-    let any = |offsets: &[usize]| {
-        tracked.iter().enumerate().skip(1).any(|(i, tracked)| *tracked && offsets.contains(&((i - 1) % 3)))
+    let layers = match kind {
+        Kind::Stem(_) | Kind::Pointwise(_) => 1,
+        Kind::Block(block) => block.layers(),
+        Kind::Predict | Kind::UpsampleAdd => 0,
     };
-    let affine: &[usize] = if matches!(kind, Kind::Predict) { &[1] } else { &[1, 2] };
-    Wanted { input: tracked[0], weights: any(&[0]), affine: any(affine) }
+    let (in_layers, in_pairs) = tracked[1..].split_at(3 * layers);
+    let groups = || in_layers.chunks_exact(3).chain(in_pairs.chunks_exact(2));
+    Wanted {
+        input: tracked[0],
+        weights: groups().any(|group| group[0]),
+        affine: groups().any(|group| group[1..].contains(&true)),
+    }
 }
 
 fn push_layer(found: &mut Vec<Option<Vec<f32>>>, layer: LayerGradients) {
@@ -201,10 +230,6 @@ fn moments(found: impl IntoIterator<Item = Moments>) -> Vec<FlexTensor> {
         tensor(values, shape)
     };
     found.into_iter().flat_map(|Moments { mean, var }| [vector(mean), vector(var)]).collect()
-}
-
-fn relu6_if(activate: bool) -> Activation {
-    if activate { Activation::Relu6 } else { Activation::None }
 }
 
 fn values(tensor: &FlexTensor) -> &[f32] {

@@ -3,7 +3,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::ops::{BatchMoments, BlockArgs, NormArgs, Statistics, native, stock};
+use crate::ops::{Activation, BatchMoments, NormArgs, Statistics, native, stock};
+
+mod blocks;
 
 /// Seeded values in `low..high`.
 struct Values(u64);
@@ -104,75 +106,7 @@ fn check<const B: usize>(
     assert_eq!([native.len()], [expected_gradients[0]], "{what}: gradients");
     assert_eq!(native.len(), stock.len(), "{what}: gradients");
     for ((name, native), (_, stock)) in native.iter().zip(&stock) {
-        close(&format!("{what}: gradient of {name}"), native, stock, 3e-4);
-    }
-}
-
-#[test]
-fn blocks_agree_with_stock() {
-    // (map, inputs, hidden, outputs, stride, activate, residual)
-    let shapes = [
-        ([2, 8, 8], 16, Some(48), 16, 1, false, true),
-        ([2, 9, 7], 8, Some(48), 24, 2, false, false),
-        ([2, 6, 6], 24, None, 24, 1, true, false),
-        ([2, 7, 6], 12, None, 20, 2, true, false),
-        ([1, 6, 6], 24, None, 24, 1, true, true),
-    ];
-    for (i, ([n, h, w], inputs, hidden, outputs, stride, activate_output, residual)) in
-        shapes.into_iter().enumerate()
-    {
-        let statistics = [Statistics::Batch, Statistics::Fixed];
-        for (statistics, recompute) in statistics.into_iter().flat_map(|s| [(s, false), (s, true)]) {
-            let values = &mut Values(i as u64);
-            let device = Device::flex().autodiff();
-            let mut case = Case::new(values, [n, h, w, inputs], -1.0);
-            if let Some(hidden) = hidden {
-                case.weights2.push(values.tensor([hidden, inputs], -0.4, 0.4, &device).require_grad());
-                case.norm(values, hidden);
-            }
-            let channels = hidden.unwrap_or(inputs);
-            case.weights3.push(values.tensor([3, 3, channels], -0.6, 0.6, &device).require_grad());
-            case.norm(values, channels);
-            case.weights2.push(values.tensor([outputs, channels], -0.3, 0.3, &device).require_grad());
-            case.norm(values, outputs);
-            let args = || {
-                let mut norms = case.norms.iter().cloned();
-                let mut weights = case.weights2.iter().cloned();
-                let expand = hidden.map(|_| (weights.next().unwrap(), norms.next().unwrap()));
-                let depthwise = (case.weights3[0].clone(), norms.next().unwrap());
-                let project = (weights.next().unwrap(), norms.next().unwrap());
-                BlockArgs { expand, depthwise, project, stride, activate_output, residual, recompute }
-            };
-            let what = format!("block {i}, {statistics:?}, recompute {recompute}");
-            let gradients = 1 + 3 * case.norms.len();
-            check(
-                &what,
-                &case,
-                [&|| native::block(case.x.clone(), args(), statistics), &|| {
-                    stock::block(case.x.clone(), args(), statistics)
-                }],
-                [gradients],
-            );
-            // Without autodiff.
-            let inner = native::block(case.x.clone().inner(), inner(args()), statistics);
-            let tracked = native::block(case.x.clone(), args(), statistics);
-            close(&what, &inner.0.to_data(), &tracked.0.to_data(), 2e-5);
-        }
-    }
-}
-
-fn inner(args: BlockArgs) -> BlockArgs {
-    let norm = |n: NormArgs| NormArgs {
-        gamma: n.gamma.inner(),
-        beta: n.beta.inner(),
-        mean: n.mean.inner(),
-        var: n.var.inner(),
-    };
-    BlockArgs {
-        expand: args.expand.map(|(w, n)| (w.inner(), norm(n))),
-        depthwise: (args.depthwise.0.inner(), norm(args.depthwise.1)),
-        project: (args.project.0.inner(), norm(args.project.1)),
-        ..args
+        close(&format!("{what}: gradient of {name}"), native, stock, 1e-4);
     }
 }
 
@@ -185,24 +119,26 @@ fn stem_and_pointwise_agree_with_stock() {
         case.x = case.x.inner().autodiff();
         case.weights4.push(values.tensor([3, 3, 3, 16], -0.5, 0.5, &device).require_grad());
         case.norm(values, 16);
-        let arguments = || (case.x.clone(), case.weights4[0].clone(), case.norms[0].clone(), statistics);
         let single = |(y, moments): (Tensor<4>, BatchMoments)| (y, vec![moments]);
-        check(
-            "stem",
-            &case,
-            [
-                &|| {
-                    let (x, w, n, s) = arguments();
-                    single(native::stem(x, w, n, s))
-                },
-                &|| {
-                    let (x, w, n, s) = arguments();
-                    single(stock::stem(x, w, n, s))
-                },
-            ],
-            [3],
-        );
-        for activate in [true, false] {
+        for activation in [Activation::Relu6, Activation::HardSwish] {
+            let arguments = || (case.x.clone(), case.weights4[0].clone(), case.norms[0].clone());
+            check(
+                &format!("stem with {activation:?}"),
+                &case,
+                [
+                    &|| {
+                        let (x, w, n) = arguments();
+                        single(native::stem(x, w, n, activation, statistics))
+                    },
+                    &|| {
+                        let (x, w, n) = arguments();
+                        single(stock::stem(x, w, n, activation, statistics))
+                    },
+                ],
+                [3],
+            );
+        }
+        for activation in [Activation::Relu6, Activation::Relu, Activation::HardSwish, Activation::None] {
             let mut case = Case::new(values, [2, 5, 6, 24], -1.0);
             case.weights2.push(values.tensor([40, 24], -0.4, 0.4, &device).require_grad());
             case.norm(values, 40);
@@ -213,11 +149,11 @@ fn stem_and_pointwise_agree_with_stock() {
                 [
                     &|| {
                         let (x, w, n) = arguments();
-                        single(native::pointwise(x, w, n, activate, statistics))
+                        single(native::pointwise(x, w, n, activation, statistics))
                     },
                     &|| {
                         let (x, w, n) = arguments();
-                        single(stock::pointwise(x, w, n, activate, statistics))
+                        single(stock::pointwise(x, w, n, activation, statistics))
                     },
                 ],
                 [4],
@@ -274,7 +210,13 @@ fn a_frozen_parameter_gets_no_gradient_and_an_image_none() {
     let norm = &case.norms[0];
     let frozen =
         NormArgs { gamma: norm.gamma.clone().detach(), beta: norm.beta.clone().detach(), ..norm.clone() };
-    let (y, _) = native::pointwise(case.x.clone(), case.weights2[0].clone(), frozen, true, Statistics::Fixed);
+    let (y, _) = native::pointwise(
+        case.x.clone(),
+        case.weights2[0].clone(),
+        frozen,
+        Activation::Relu6,
+        Statistics::Fixed,
+    );
     let names: Vec<String> = case.gradients(y).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["1x1 weight"]);
 }
