@@ -6,7 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dataset::DecodeLimits;
 use dataset::augment::AugmentSpec;
@@ -26,6 +26,8 @@ use protocol::plan::{ClassLoss, Freeze, ModelSpec, Norm};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+#[path = "step/clock.rs"]
+mod clock;
 #[path = "step/frozen.rs"]
 mod frozen;
 #[path = "step/optimise.rs"]
@@ -33,33 +35,16 @@ mod optimise;
 #[path = "step/plan.rs"]
 mod plan;
 
+use clock::Clock;
 use plan::plan;
 
 const THREADS: usize = 2;
 
-/// A moment in elapsed time or, with `--cpu`, in processor time of this thread (Linux): for a machine that others use.
-struct Clock(Instant, Option<Duration>);
-
-impl Clock {
-    fn start() -> Self {
-        Self(Instant::now(), std::env::args().any(|arg| arg == "--cpu").then(processor_time))
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.1.map_or_else(|| self.0.elapsed(), |before| processor_time() - before)
-    }
-}
-
-fn processor_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = text.split(' ').next().and_then(|n| n.parse().ok());
-    Duration::from_nanos(nanoseconds.expect("--cpu needs Linux"))
-}
-
 /// Steps per measurement; the first three are not counted.
 const STEPS: usize = 15;
 const WARM_UP: usize = 3;
-const CASES: [(&str, usize); 4] = [("nano96", 16), ("small256", 8), ("medium320", 8), ("small256", 1)];
+const CASES: [(&str, usize); 5] =
+    [("nano96", 16), ("small256", 8), ("medium320", 8), ("small256", 1), ("v3small256", 8)];
 
 fn median(mut times: Vec<Duration>) -> f64 {
     times.drain(..WARM_UP.min(times.len().saturating_sub(1)));

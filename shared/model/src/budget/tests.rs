@@ -29,10 +29,12 @@ fn the_estimate_is_at_least_what_was_measured_and_not_much_more() {
         ("small256", 8, false, 297.6),
         ("small256", 1, false, 58.7),
         ("medium320", 8, false, 855.1),
+        ("v3small256", 8, false, 190.2),
         ("nano96", 16, true, 62.9),
         ("small256", 8, true, 219.4),
         ("small256", 1, true, 49.7),
         ("medium320", 8, true, 612.3),
+        ("v3small256", 8, true, 141.0),
     ] {
         let need = Need::new(&architecture(preset, &["a", "b", "c"]), Freeze::None, recompute);
         let ratio = need.bytes(images) as f64 / f64::from(1 << 20) / measured;
