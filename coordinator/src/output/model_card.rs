@@ -23,7 +23,7 @@ pub(super) fn text(
          Finds {classes} in photographs. Trained with Fovea: the images stayed on the devices that took part, which sent\n\
          compressed weight updates only.\n\n\
          | | |\n| --- | --- |\n\
-         | architecture | {preset}: MobileNetV2 backbone, light neck, anchor-free head; {parameters} shared parameters |\n\
+         | architecture | {preset}: MobileNet backbone, light neck, anchor-free head; {parameters} shared parameters |\n\
          | classes, in output order | {classes} |\n\
          | version, digest of the weights | {version}, `{digest}` |\n\
          | rounds that made a version | {rounds} |\n\
