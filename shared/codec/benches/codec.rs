@@ -185,7 +185,8 @@ fn update(
     println!("figure {name}/decode_add {:.1} M/s", 1e-6 * entries as f64 / decode_add.as_secs_f64());
 }
 
-/// How many multiples of 4 bits a message of codec `public` holds, and their empirical entropy in bits.
+/// How many multiples of 4 bits a message of codec `public` holds, and their empirical entropy in bits; where it tells their
+/// frequencies, by these.
 fn multiples(payload: &[u8]) -> (usize, f64) {
     let varint = |at: usize| {
         let len = 1 + payload[at..].iter().take_while(|&&byte| byte >= 128).count();
@@ -196,10 +197,20 @@ fn multiples(payload: &[u8]) -> (usize, f64) {
     let (_, mask) = varint(1);
     let (count, bits) = varint(mask + 4);
     assert_eq!(payload[bits], 4);
-    let stream = bits + 1 + 2 * count.div_ceil(512);
+    let mut at = bits + 2 + 2 * count.div_ceil(512);
     let mut counts = [0_u64; 16];
-    for at in 0..count {
-        counts[usize::from(payload[stream + at / 2] >> (4 * (at % 2)) & 15)] += 1;
+    if payload[bits + 1] == 1 {
+        for magnitude in 1..8 {
+            let (frequency, next) = varint(at);
+            counts[7 - magnitude] = frequency as u64;
+            counts[7 + magnitude] = frequency as u64;
+            at = next;
+        }
+        counts[7] = 2 * 1024 - counts.iter().sum::<u64>();
+        return (count, entropy(&counts));
+    }
+    for number in 0..count {
+        counts[usize::from(payload[at + number / 2] >> (4 * (number % 2)) & 15)] += 1;
     }
     (count, entropy(&counts))
 }

@@ -5,22 +5,22 @@
 //! share of the values and not the largest of them, which keeps far less of an update than `sparse` does for its bytes; but
 //! all devices with one mask send the same places, which sums under secure aggregation, medians and noise need.
 //!
-//! Values are whole multiples of a step, one for each run of values: the one of a few candidates that loses least.
+//! Values are whole multiples of a step, one for each run of values: the one of a few candidates that loses least. Multiples are written in
+//! as many bits as their frequencies allow, unless so many bits for each are hardly more.
 
-use half::bf16;
+mod rans;
+mod steps;
+
 use params::Layout;
 
 use crate::bits::{BitReader, BitWriter};
 use crate::frame::{Reader, put_varint, read_step, seal};
 use crate::random::Random;
 use crate::{DecodeError, EncodeError, Encoded, Rule, Settings, SettingsError, check_values};
+use steps::RUN;
 
-/// Values that share a step.
-const RUN: usize = 512;
 /// Header and checksum, at most.
-const AROUND: usize = 1 + 5 + 4 + 5 + 1 + 4;
-/// Candidates for a step: the largest magnitude over the largest multiple, and half octaves below.
-const CANDIDATES: i32 = 16;
+const AROUND: usize = 1 + 5 + 4 + 5 + 2 + 4;
 
 /// Values at the places of a mask.
 #[derive(Debug)]
@@ -62,69 +62,54 @@ impl Masked {
     ) -> Result<Encoded, EncodeError> {
         check_values(layout, values)?;
         let count = self.count(layout);
+        let places: Vec<usize> = places(layout, count, seed).collect();
+        let sent: Vec<f32> = places.iter().map(|&place| values[place]).collect();
+        let most = most(self.value_bits);
+        let mut scales = Vec::with_capacity(2 * count.div_ceil(RUN));
+        let mut multiples = Vec::with_capacity(count);
+        let mut entries = Vec::with_capacity(count);
+        for (places, run) in places.chunks(RUN).zip(sent.chunks(RUN)) {
+            let step = steps::best(run, most);
+            scales.extend_from_slice(&step.to_le_bytes());
+            let step = step.to_f32();
+            for (&place, &value) in places.iter().zip(run) {
+                let multiple = steps::multiple(value, step, most);
+                multiples.push(multiple);
+                push_nonzero(place, multiple, step, &mut entries);
+            }
+        }
+
         let mut bytes = vec![id];
         put_varint(&mut bytes, layout.len() as u32);
         bytes.extend_from_slice(&seed.to_le_bytes());
         put_varint(&mut bytes, count as u32);
         bytes.push(self.value_bits);
-        let places: Vec<usize> = places(layout, count, seed).collect();
-        let sent: Vec<f32> = places.iter().map(|&place| values[place]).collect();
-        let most = most(self.value_bits);
-        let mut stream = BitWriter::default();
-        let mut entries = Vec::with_capacity(count);
-        for (places, run) in places.chunks(RUN).zip(sent.chunks(RUN)) {
-            let step = best_step(run, most);
-            bytes.extend_from_slice(&step.to_le_bytes());
-            let step = step.to_f32();
-            for (&place, &value) in places.iter().zip(run) {
-                let steps = steps_of(value, step, most);
-                // The lowest number stands for the most negative multiple.
-                stream.put((steps + most) as u32, self.value_bits.into());
-                push_nonzero(place, steps, step, &mut entries);
-            }
+        let fixed = (count * usize::from(self.value_bits)).div_ceil(8);
+        let coded = if multiples.is_empty() { Vec::new() } else { rans::encode(&multiples, most) };
+        // Frequencies where they save 2 of 100 bytes.
+        let saves = 50 * coded.len() < 49 * fixed;
+        bytes.push(u8::from(saves));
+        bytes.extend(scales);
+        if saves {
+            bytes.extend(coded);
+            return Ok(Encoded { payload: seal(bytes), entries });
         }
-        bytes.extend_from_slice(&stream.finish());
-        Ok(Encoded { payload: seal(bytes), entries })
+        let mut stream = BitWriter::after(bytes);
+        // The lowest number stands for the most negative multiple.
+        let numbers = multiples.iter().map(|&multiple| (i32::from(multiple) + i32::from(most)) as u32);
+        numbers.for_each(|number| stream.put(number, self.value_bits.into()));
+        Ok(Encoded { payload: seal(stream.finish()), entries })
     }
 }
 
 /// The largest multiple: with 4 bits, 7.
-fn most(value_bits: u8) -> i32 {
+fn most(value_bits: u8) -> u8 {
     (1 << (value_bits - 1)) - 1
 }
 
-/// The nearest multiple of `step` that can be written.
-fn steps_of(value: f32, step: f32, most: i32) -> i32 {
-    if step == 0.0 {
-        return 0;
-    }
-    let steps = (f64::from(value) / f64::from(step)).round() as i32;
-    steps.clamp(-most, most)
-}
-
-/// The step that loses least of `values`. Every candidate is at least 2^-10 of the largest value: were a decoded value smaller
-/// than that, what stays behind could not be exact in f32.
-fn best_step(values: &[f32], most: i32) -> bf16 {
-    let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    let candidate = |halvings: i32| {
-        let step = f64::from(largest) / f64::from(most) * (-0.5 * f64::from(halvings)).exp2();
-        bf16::from_f64(step)
-    };
-    let lost = |step: bf16| {
-        let step = step.to_f32();
-        let each = |&value: &f32| {
-            (f64::from(value) - f64::from(steps_of(value, step, most)) * f64::from(step)).powi(2)
-        };
-        values.iter().map(each).sum::<f64>()
-    };
-    let fine = |halvings: &i32| f64::from(most) * (0.5 * f64::from(*halvings)).exp2() <= 1024.0;
-    let candidates = (0..CANDIDATES).filter(fine).map(candidate).map(|step| (lost(step), step));
-    candidates.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(bf16::ZERO, |best| best.1)
-}
-
-fn push_nonzero(place: usize, steps: i32, step: f32, entries: &mut Vec<(u32, f32)>) {
-    if steps != 0 {
-        entries.push((place as u32, steps as f32 * step));
+fn push_nonzero(place: usize, multiple: i8, step: f32, entries: &mut Vec<(u32, f32)>) {
+    if multiple != 0 {
+        entries.push((place as u32, f32::from(multiple) * step));
     }
 }
 
@@ -139,12 +124,18 @@ fn places(layout: &Layout, count: usize, seed: u32) -> impl Iterator<Item = usiz
     let stretches = (0_u64..).zip(layout.tensors()).flat_map(move |(number, tensor)| {
         let (start, end) = (tensor.offset as u64, tensor.range().end as u64);
         let parts = before(number + 1, end) - before(number, start);
-        (0..parts).map(move |part| {
-            let bound = |part: u64| start + (end - start) * part / parts;
-            (bound(part), bound(part + 1))
+        // From start + (end - start) * part / parts on; one step after the other, since divisions are slow.
+        let (len, left) = ((end - start) / parts.max(1), (end - start) % parts.max(1));
+        (0..parts).scan((start, 0), move |(from, owed), _| {
+            *owed += left;
+            let more = u64::from(*owed >= parts);
+            *owed -= more * parts;
+            let stretch = (*from, len + more);
+            *from += len + more;
+            Some(stretch)
         })
     });
-    stretches.map(move |(start, end)| (start + random.below(end - start)) as usize)
+    stretches.map(move |(from, len)| (from + random.below(len)) as usize)
 }
 
 /// The seed of the mask and the entries.
@@ -158,24 +149,49 @@ pub(crate) fn decode(
     let most_entries = layout.len().min(max_entries);
     let count = reader.bounded("number of entries", layout.tensors().len(), most_entries)?;
     let value_bits = reader.byte("value bits", 2, 8)?;
-    if (count * usize::from(value_bits)).div_ceil(8) > reader.remaining() {
+    let has_frequencies = reader.byte("coding", 0, 1)? == 1;
+    let least = if has_frequencies {
+        count.div_ceil(rans::PER_BYTE)
+    } else {
+        (count * usize::from(value_bits)).div_ceil(8)
+    };
+    if least > reader.remaining() {
         return Err(reader.error(Rule::Truncated));
     }
     let runs = count.div_ceil(RUN);
-    let steps: Vec<f32> = (0..runs).map(|_| read_step(&mut reader)).collect::<Result<_, _>>()?;
-    let start = reader.offset();
-    let mut stream = BitReader::new(reader.rest(), start);
+    let scales: Vec<f32> = (0..runs).map(|_| read_step(&mut reader)).collect::<Result<_, _>>()?;
     let most = most(value_bits);
-    let mut entries = Vec::with_capacity(count);
-    for (number, place) in places(layout, count, seed).enumerate() {
-        let code = stream.get(value_bits.into())? as i32;
-        let (multiple, step) = (code - most, steps[number / RUN]);
-        if multiple > most || (step == 0.0 && multiple != 0) {
-            return Err(stream.error(Rule::Form { what: "a value" }));
-        }
+    // All but zero cost a bit or more.
+    let mut entries = Vec::with_capacity(count.min(8 * reader.remaining()));
+    // Whether the multiple is one that may be there.
+    let mut push = |number: usize, place: usize, multiple: i8| {
+        let step = scales[number / RUN];
         push_nonzero(place, multiple, step, &mut entries);
+        step > 0.0 || multiple == 0
+    };
+    let misplaced = Rule::Form { what: "a value" };
+    let places = places(layout, count, seed).enumerate();
+    if has_frequencies {
+        let mut stream = rans::Decoder::new(&mut reader, most)?;
+        for (number, place) in places {
+            let multiple = stream.multiple()?;
+            if !push(number, place, multiple) {
+                return Err(stream.error(misplaced));
+            }
+        }
+        stream.end()?;
+    } else {
+        let start = reader.offset();
+        let mut stream = BitReader::new(reader.rest(), start);
+        for (number, place) in places {
+            let code = stream.get(value_bits.into())?;
+            let multiple = code as i16 - i16::from(most);
+            if multiple > most.into() || !push(number, place, multiple as i8) {
+                return Err(stream.error(misplaced));
+            }
+        }
+        stream.end()?;
     }
-    stream.end()?;
     Ok(entries)
 }
 

@@ -5,7 +5,7 @@ use params::Layout;
 use crate::mask::{Masked, decode};
 use crate::{Codec, EncodeError, Encoded, Entry};
 
-pub(crate) const ID: u8 = 6;
+pub(crate) const ID: u8 = 9;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "public",

@@ -6,7 +6,7 @@ use crate::mask::{Masked, decode};
 use crate::random::seed_of;
 use crate::{Codec, EncodeError, Encoded, Entry};
 
-const ID: u8 = 5;
+const ID: u8 = 8;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "seeded",

@@ -67,8 +67,8 @@ fn devices_with_one_mask_send_the_same_places_and_others_do_not() {
 #[test]
 fn each_rule_is_checked() {
     let layout = layout_of(&[4, 6]);
-    // id, n, seed, entries, bits, step, stream.
-    let golden = [6, 10, 1, 2, 3, 4, 3, 4, 0x80, 0x3f, 0x70, 0x0e];
+    // id, n, seed, entries, bits, coding, step, stream.
+    let golden = [9, 10, 1, 2, 3, 4, 3, 4, 0, 0x80, 0x3f, 0x70, 0x0e];
     let error = |changes: &[(usize, u8)], len: usize| {
         let mut bytes = golden.to_vec();
         changes.iter().for_each(|&(at, byte)| bytes[at] = byte);
@@ -77,16 +77,17 @@ fn each_rule_is_checked() {
     let entries = decode_update(&layout, 8, &seal(golden.to_vec())).unwrap();
     assert_eq!(entries.iter().map(|entry| entry.1).collect::<Vec<_>>(), [-7.0, 7.0]);
     for (changes, len, expected) in [
-        (&[(1, 9)][..], 12, "byte 1: number of values should be 10, found 9"),
-        (&[(6, 1)], 12, "byte 6: number of entries is 1, outside 2 to 8"),
-        (&[(6, 9)], 12, "byte 6: number of entries is 9, outside 2 to 8"),
-        (&[(7, 1)], 12, "byte 7: value bits is 1, outside 2 to 8"),
-        (&[(7, 9)], 12, "byte 7: value bits is 9, outside 2 to 8"),
-        (&[(9, 0xbf)], 12, "byte 10: a level is not in its one allowed form"),
-        (&[(8, 0), (9, 0)], 12, "byte 11: a value is not in its one allowed form"),
-        (&[(11, 0x0f)], 12, "byte 12: a value is not in its one allowed form"),
-        (&[(11, 0x1e)], 12, "byte 12: the padding is not in its one allowed form"),
-        (&[], 11, "byte 11: the bytes end too early"),
+        (&[(1, 9)][..], 13, "byte 1: number of values should be 10, found 9"),
+        (&[(6, 1)], 13, "byte 6: number of entries is 1, outside 2 to 8"),
+        (&[(6, 9)], 13, "byte 6: number of entries is 9, outside 2 to 8"),
+        (&[(7, 1)], 13, "byte 7: value bits is 1, outside 2 to 8"),
+        (&[(7, 9)], 13, "byte 7: value bits is 9, outside 2 to 8"),
+        (&[(8, 2)], 13, "byte 8: coding is 2, outside 0 to 1"),
+        (&[(10, 0xbf)], 13, "byte 11: a level is not in its one allowed form"),
+        (&[(9, 0), (10, 0)], 13, "byte 12: a value is not in its one allowed form"),
+        (&[(12, 0x0f)], 13, "byte 13: a value is not in its one allowed form"),
+        (&[(12, 0x1e)], 13, "byte 13: the padding is not in its one allowed form"),
+        (&[], 12, "byte 12: the bytes end too early"),
     ] {
         assert_eq!(error(changes, len), expected, "{changes:?}");
     }
