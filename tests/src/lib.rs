@@ -5,12 +5,16 @@
 //! connections go through a [`Network`], whose port stays the same while coordinators behind it come and go. Nothing here
 //! sleeps: tests wait for what happens.
 
+mod flat;
+mod link;
 mod network;
 mod peer;
 mod process;
 mod site;
 mod toy;
 
+pub use flat::Flat;
+pub use link::{Carried, Conditions, Cut, Link};
 pub use network::{Count, Heard, Network, Tap, Weather};
 pub use peer::{Peer, Talk, hello};
 pub use process::{PATIENCE, Process};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::enrol::enrol;
-use client::{Connector, Ended, Folder, Happening, Member, RunError};
+use client::{Address, Connector, Ended, Folder, Happening, Member, RunError};
 use client_core::retry::BackoffRange;
 use coordinator::learning::Learning;
 use coordinator::state::StateFolder;
@@ -149,12 +149,18 @@ impl Site {
     /// # Panics
     /// When it has not joined.
     pub fn connector(&self, name: &str) -> Connector {
+        self.connector_at(name, &self.network.address())
+    }
+
+    /// The same, by way of another address.
+    ///
+    /// # Panics
+    /// When it has not joined.
+    pub fn connector_at(&self, name: &str, address: &Address) -> Connector {
         let (folder, member) = Folder::look(&self.folder(name)).expect("the client has joined");
         let connector = match member.secure {
-            true => {
-                Connector::secure(&member.coordinator, &folder.credentials().expect("it has a certificate"))
-            }
-            false => Ok(Connector::insecure(&member.coordinator, &member.client)),
+            true => Connector::secure(address, &folder.credentials().expect("it has a certificate")),
+            false => Ok(Connector::insecure(address, &member.client)),
         };
         connector.expect("key and certificate belong together")
     }
