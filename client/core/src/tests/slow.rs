@@ -113,9 +113,11 @@ fn what_comes_late_tells_of_the_link_as_well() {
 /// A codec that cannot leave out values, and one whose values are those of all devices of the round, send what they are asked for.
 #[test]
 fn other_codecs_send_what_is_planned() {
-    for codec in ["dense", "public"] {
+    // As many values take a few bytes more or less where they are written in their entropy.
+    for (codec, slack) in [("dense", 0), ("public", 8)] {
         let mut slow = Slow::new(20.0, codec);
         let (planned, _) = slow.round(1, 2000.0);
-        assert_eq!(slow.round(2, 10.0), (planned, false), "{codec}");
+        let (length, in_time) = slow.round(2, 10.0);
+        assert!(length.abs_diff(planned) <= slack && !in_time, "{codec}: {length} beside {planned} bytes");
     }
 }
