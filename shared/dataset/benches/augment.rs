@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use dataset::augment::{AugmentSpec, Output, Source, render};
-use dataset::decode::{DecodeLimits, decode_bytes};
+use dataset::decode::{DecodeLimits, decode_bytes, decode_bytes_reduced};
 use dataset::scenes::{World, scene};
 use dataset::{Annotation, Image};
 use image::codecs::jpeg::JpegEncoder;
@@ -24,10 +24,8 @@ fn main() {
     let world = World { seed: 7, classes: 6, label_skew: 0.5, feature_shift: 0.5, concept_shift: 0.0 };
     let site = world.site(0);
     let photos: Vec<(Image, Vec<Annotation>)> = (0..4).map(|index| scene(&site, index, (640, 480))).collect();
-    let sources: Vec<Source<'_>> = photos
-        .iter()
-        .map(|(image, annotations)| Source { image, annotations, frame: (image.width(), image.height()) })
-        .collect();
+    let sources: Vec<Source<'_>> =
+        photos.iter().map(|(image, annotations)| Source::whole(image, annotations)).collect();
 
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut pixels = vec![0.0_f32; INPUT.0 as usize * INPUT.1 as usize * 3];
@@ -50,6 +48,15 @@ fn main() {
         let decoded = decode_bytes(&jpegs[turn % jpegs.len()], &limits);
         assert!(black_box(decoded).is_ok());
     });
+    // For training on inputs of 96 and 256 pixels.
+    let zoom = AugmentSpec::default().zoom_max();
+    for input in [96, 256] {
+        figure(&format!("decode_jpeg_640x480_for_{input}"), "images/s", tiny, |turn| {
+            let scale = zoom * input as f32 / 640.0;
+            let decoded = decode_bytes_reduced(&jpegs[turn % jpegs.len()], &limits, scale);
+            assert!(black_box(decoded).is_ok_and(|(picture, _)| picture.pixels.width() < 640));
+        });
+    }
 
     figure("scenes_160x120", "scenes/s", tiny, |turn| {
         black_box(scene(&site, turn as u64, (160, 120)));

@@ -129,6 +129,11 @@ impl AugmentSpec {
         }
     }
 
+    /// The largest zoom relative to the letterbox: images are shown at up to this many times the letterbox's scale.
+    pub fn zoom_max(&self) -> f32 {
+        if self.mosaic > 0.0 { self.scale[1].max(self.mosaic_scale[1]) } else { self.scale[1] }
+    }
+
     /// How many sources the next [`render`] should get: 4 for a mosaic, else 1. Training ends without mosaics, since
     /// no real image looks like one: pass `mosaic = false` in its last steps.
     pub fn sources_wanted(&self, mosaic: bool, rng: &mut ChaCha8Rng) -> usize {
@@ -142,10 +147,20 @@ impl AugmentSpec {
 pub struct Source<'a> {
     /// The pixels, perhaps of a reduced copy.
     pub image: &'a Image,
+    /// Left, top, right, bottom of what the pixels show, in the frame, see [`Picture::covers`](crate::Picture::covers).
+    pub covers: [f32; 4],
     /// Boxes in a frame of `frame` pixels.
     pub annotations: &'a [Annotation],
     /// Width and height of the frame that the boxes are in: the original image's.
     pub frame: (u32, u32),
+}
+
+impl<'a> Source<'a> {
+    /// An image at its own size.
+    pub fn whole(image: &'a Image, annotations: &'a [Annotation]) -> Self {
+        let frame = (image.width(), image.height());
+        Self { image, covers: [0.0, 0.0, frame.0 as f32, frame.1 as f32], annotations, frame }
+    }
 }
 
 /// Where the pixels go, `[height, width, 3]` of the input size.
@@ -203,11 +218,9 @@ fn draw(
     let jitter = Jitter::draw(spec, scale, rng);
     let colour = ColourMatrix::draw(spec, rng);
     let placement = jitter.place(source, canvas.size(), tile);
-    let reduction = [
-        source.frame.0 as f32 / source.image.width() as f32,
-        source.frame.1 as f32 / source.image.height() as f32,
-    ];
-    resample::draw(source.image, &placement.after_scaling(reduction), tile, &colour, canvas);
+    let size = (source.image.width(), source.image.height());
+    let of_pixels = placement.of_copy(source.covers, size);
+    resample::draw(source.image, &of_pixels, placement.edges(source.frame), tile, &colour, canvas);
     annotations.extend(carry(source.annotations, &placement, tile, spec.min_visibility));
 }
 

@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
@@ -19,7 +20,9 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::PAD;
-use crate::image::Image;
+use crate::image::{Image, Picture};
+
+mod jpeg;
 
 /// Shortest side of an image that can be learned from, in pixels. A 1x1 picture is a broken download, not data.
 pub const SIDE_MIN: u32 = 8;
@@ -140,12 +143,53 @@ pub fn read_header(file: &Path, limits: &DecodeLimits) -> Result<Header, DecodeE
 /// # Errors
 /// Any [`DecodeError`]; a damaged file is one, even if most of it could be shown.
 pub fn decode_file(file: &Path, limits: &DecodeLimits) -> Result<Image, DecodeError> {
-    let decoded = open(file, limits).and_then(|mut stream| {
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).map_err(DecodeReason::Unreadable)?;
-        decode_bytes(&bytes, limits)
-    });
+    let decoded = read(file, limits).and_then(|bytes| decode_bytes(&bytes, limits));
     decoded.map_err(|reason| DecodeError { file: file.to_path_buf(), reason })
+}
+
+/// Decodes a file to RGB8 as shown, at `scale` of its size or more, and tells the (width, height) of the whole: for training,
+/// which shows a photograph on an input of a fraction of its size, and then needs a fraction of the work.
+///
+/// Baseline JPEG comes at the smallest n/8 that is at least `scale`; everything else, and everything for a `scale` above 7/8,
+/// comes whole. The pixels of a reduced picture are not averages of the whole one's: see `decode/jpeg/idct.rs`.
+///
+/// # Errors
+/// As [`decode_file`]: what that refuses is refused.
+pub fn decode_file_reduced(
+    file: &Path,
+    limits: &DecodeLimits,
+    scale: f32,
+) -> Result<(Picture, (u32, u32)), DecodeError> {
+    let decoded = read(file, limits).and_then(|bytes| decode_bytes_reduced(&bytes, limits, scale));
+    decoded.map_err(|reason| DecodeError { file: file.to_path_buf(), reason })
+}
+
+/// [`decode_file_reduced`] of the bytes of a file.
+///
+/// # Errors
+/// As [`decode_file`].
+pub fn decode_bytes_reduced(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    scale: f32,
+) -> Result<(Picture, (u32, u32)), DecodeReason> {
+    // Sides are whole numbers, so a scale that is meant to be n/8 may come out slightly above it.
+    let eighths = (scale * 8.0 - 1e-3).ceil().max(1.0);
+    if eighths <= jpeg::EIGHTHS_MAX as f32
+        && let Opened::Jpeg(opened) = Opened::new(Cursor::new(bytes))?
+    {
+        let (stored, orientation) = jpeg_header(&opened);
+        check_size(stored, limits)?;
+        if let Some(reduced) = jpeg::decode(bytes, eighths as u32) {
+            let Header { width, height, .. } = shown(stored, orientation);
+            let image = upright(DynamicImage::from(reduced), orientation)?;
+            let picture = Picture::of_part(image, (width, height), 8.0 / eighths, ends_first(orientation));
+            return Ok((picture, (width, height)));
+        }
+    }
+    let image = decode_bytes(bytes, limits)?;
+    let frame = (image.width(), image.height());
+    Ok((Picture::whole(Arc::new(image)), frame))
 }
 
 /// Decodes the bytes of a JPEG or PNG file to RGB8 as shown, after EXIF orientation.
@@ -166,7 +210,11 @@ pub fn decode_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<Image, Decode
             (picture, orientation)
         }
     };
-    let mut picture = DynamicImage::from(over_grey(picture));
+    upright(DynamicImage::from(over_grey(picture)), orientation)
+}
+
+/// The picture as shown.
+fn upright(mut picture: DynamicImage, orientation: Orientation) -> Result<Image, DecodeReason> {
     picture.apply_orientation(orientation);
     let picture = picture.into_rgb8();
     let (width, height) = picture.dimensions();
@@ -175,6 +223,16 @@ pub fn decode_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<Image, Decode
         height,
         limit: SIDE_MIN,
     })
+}
+
+/// Whether what is stored as the right and the bottom end of the picture is shown at the left and at the top.
+fn ends_first(orientation: Orientation) -> [bool; 2] {
+    match orientation {
+        Orientation::NoTransforms | Orientation::Rotate90FlipH => [false, false],
+        Orientation::FlipHorizontal | Orientation::Rotate90 => [true, false],
+        Orientation::Rotate180 | Orientation::Rotate270FlipH => [true, true],
+        Orientation::FlipVertical | Orientation::Rotate270 => [false, true],
+    }
 }
 
 fn header(file: &Path, limits: &DecodeLimits) -> Result<Header, DecodeReason> {
@@ -227,6 +285,12 @@ fn sniff(start: &[u8]) -> Kind {
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => Kind::Other("a HEIF, AVIF or MP4 file"),
         _ => Kind::Other("not an image"),
     }
+}
+
+fn read(file: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, DecodeReason> {
+    let mut bytes = Vec::new();
+    open(file, limits)?.read_to_end(&mut bytes).map_err(DecodeReason::Unreadable)?;
+    Ok(bytes)
 }
 
 fn open(file: &Path, limits: &DecodeLimits) -> Result<BufReader<File>, DecodeReason> {

@@ -1,5 +1,7 @@
 //! A decoded picture in memory.
 
+use std::sync::Arc;
+
 /// An RGB picture, 8 bits a channel: `[height, width, 3]`, rows from top to bottom.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
@@ -60,6 +62,37 @@ impl Image {
         let at = x as usize * 3;
         let row = self.row(y);
         [row[at], row[at + 1], row[at + 2]]
+    }
+}
+
+/// The pixels of an image, perhaps fewer than it has, and where they lie on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// The pixels.
+    pub pixels: Arc<Image>,
+    /// Left, top, right, bottom of what the pixels show, in pixels of the whole image. A reduced copy may reach beyond
+    /// the image's edges by less than one of its own pixels.
+    pub covers: [f32; 4],
+}
+
+impl Picture {
+    /// An image at its own size.
+    pub fn whole(pixels: Arc<Image>) -> Self {
+        let covers = [0.0, 0.0, pixels.width() as f32, pixels.height() as f32];
+        Self { pixels, covers }
+    }
+
+    /// A copy of an image of `frame` = (width, height) pixels of which each pixel shows `pixel` by `pixel` of the image, from the
+    /// left and the top on, or where `ends_first` says so (for x and y), from the other end.
+    pub(crate) fn of_part(pixels: Image, frame: (u32, u32), pixel: f32, ends_first: [bool; 2]) -> Self {
+        let sides = [(pixels.width(), frame.0), (pixels.height(), frame.1)];
+        let mut covers = [0.0; 4];
+        for (axis, (side, whole)) in sides.into_iter().enumerate() {
+            let length = side as f32 * pixel;
+            covers[axis] = if ends_first[axis] { whole as f32 - length } else { 0.0 };
+            covers[axis + 2] = covers[axis] + length;
+        }
+        Self { pixels: Arc::new(pixels), covers }
     }
 }
 

@@ -26,7 +26,7 @@ mod write;
 
 pub use crate::decode::{DecodeError, DecodeLimits, DecodeReason};
 pub use crate::format::Format;
-pub use crate::image::Image;
+pub use crate::image::{Image, Picture};
 pub use crate::open::{OpenError, OpenOptions, UnknownClasses, detect, open};
 pub use crate::problem::{PROBLEMS_MAX, Problem, Severity, Trouble};
 pub use crate::sample::{Annotation, Dataset, ImageSource, Sample};

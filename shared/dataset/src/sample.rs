@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decode::{DecodeError, DecodeLimits, DecodeReason, decode_file};
-use crate::image::Image;
+use crate::decode::{DecodeError, DecodeLimits, DecodeReason, decode_file, decode_file_reduced};
+use crate::image::{Image, Picture};
 use crate::partition::SampleTraits;
 use crate::problem::{Problem, Problems, Trouble};
 use crate::scenes::{SiteSpec, scene};
@@ -89,19 +89,31 @@ impl Sample {
             ImageSource::Memory(image) => Arc::clone(image),
             ImageSource::Scene(site, index) => Arc::new(scene(site, *index, (self.width, self.height)).0),
         };
-        let (found_width, found_height) = (image.width(), image.height());
-        if (found_width, found_height) != (self.width, self.height) {
-            return Err(DecodeError {
-                file: self.name(),
-                reason: DecodeReason::SizeChanged {
-                    expected_width: self.width,
-                    expected_height: self.height,
-                    found_width,
-                    found_height,
-                },
-            });
-        }
+        self.expect_size((image.width(), image.height()))?;
         Ok(image)
+    }
+
+    /// Decodes or draws the image at `scale` of its size or more, see [`decode_file_reduced`]. Boxes stay in the frame of
+    /// `width` by `height`.
+    ///
+    /// # Errors
+    /// As [`Sample::load`]; the size that must not have changed is that of the whole image.
+    pub fn load_reduced(&self, limits: &DecodeLimits, scale: f32) -> Result<Picture, DecodeError> {
+        let ImageSource::File(path) = &self.image else {
+            return self.load(limits).map(Picture::whole);
+        };
+        let (picture, frame) = decode_file_reduced(path, limits, scale)?;
+        self.expect_size(frame)?;
+        Ok(picture)
+    }
+
+    fn expect_size(&self, (found_width, found_height): (u32, u32)) -> Result<(), DecodeError> {
+        if (found_width, found_height) == (self.width, self.height) {
+            return Ok(());
+        }
+        let (expected_width, expected_height) = (self.width, self.height);
+        let reason = DecodeReason::SizeChanged { expected_width, expected_height, found_width, found_height };
+        Err(DecodeError { file: self.name(), reason })
     }
 
     /// The distinct classes with a box that counts, ascending.

@@ -74,7 +74,7 @@ fn measure(folder: &Path, preset: &str, batch: usize, repetitions: usize) -> any
     let cache_bytes = TrainerConfig::default().cache_bytes / 8 * 7;
     let examples = || {
         let (classes, pixels) = (architecture.classes(), architecture.pixels());
-        Examples::new(dataset.clone(), classes, pixels, cache_bytes, DecodeLimits::default())
+        Examples::for_training(dataset.clone(), classes, pixels, cache_bytes, DecodeLimits::default())
     };
     let cached = examples();
     let values = initial(&architecture, 1);

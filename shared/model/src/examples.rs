@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use dataset::augment::{AugmentSpec, Output, Placement, Source, render};
-use dataset::cache::ImageCache;
+use dataset::cache::{ImageCache, Resolution};
 use dataset::{Annotation, Dataset, DecodeError, DecodeLimits, Sample};
 use detection::coco::{GroundTruth, Role};
 use detection::{BBox, Detection, ImageTargets, TargetBox};
@@ -84,8 +84,33 @@ struct Rendered {
 
 impl Examples {
     /// The labelled images of `dataset` for a run with these `classes`, shown on an input of `pixels` by `pixels`. Boxes of
-    /// classes that the run does not have are left out. Decoded images are kept within `cache_bytes`.
+    /// classes that the run does not have are left out. Decoded images are kept within `cache_bytes`. Images are decoded
+    /// whole: for scores.
     pub fn new(
+        dataset: Dataset,
+        classes: &[String],
+        pixels: u32,
+        cache_bytes: usize,
+        limits: DecodeLimits,
+    ) -> Self {
+        Self::at(Resolution::Whole, dataset, classes, pixels, cache_bytes, limits)
+    }
+
+    /// As [`Examples::new`], for training: photographs are decoded at the part of their size that the largest zoom of the
+    /// augmentation needs, which takes a fraction of the time.
+    pub fn for_training(
+        dataset: Dataset,
+        classes: &[String],
+        pixels: u32,
+        cache_bytes: usize,
+        limits: DecodeLimits,
+    ) -> Self {
+        let zoom = AugmentSpec::default().zoom_max();
+        Self::at(Resolution::Zoomed(zoom), dataset, classes, pixels, cache_bytes, limits)
+    }
+
+    fn at(
+        resolution: Resolution,
         dataset: Dataset,
         classes: &[String],
         pixels: u32,
@@ -103,7 +128,7 @@ impl Examples {
             mask
         };
         let masks = samples.iter().map(mask).collect();
-        let cache = ImageCache::new(samples.len(), (pixels, pixels), cache_bytes, limits);
+        let cache = ImageCache::new(samples.len(), (pixels, pixels), resolution, cache_bytes, limits);
         Self { samples, masks, class_map, cache, pixels }
     }
 
@@ -183,10 +208,11 @@ impl Examples {
         let images =
             chosen.iter().map(|&at| self.cache.get(at, &self.samples[at])).collect::<Result<Vec<_>, _>>()?;
         let mut sources = Vec::with_capacity(chosen.len());
-        for (&at, image) in chosen.iter().zip(&images) {
+        for (&at, picture) in chosen.iter().zip(&images) {
             let sample = &self.samples[at];
+            let (image, covers) = (&*picture.pixels, picture.covers);
             let frame = (sample.width, sample.height);
-            sources.push(Source { image, annotations: &sample.annotations, frame });
+            sources.push(Source { image, covers, annotations: &sample.annotations, frame });
         }
         let annotations = render(&sources, spec, (self.pixels, self.pixels), rng, Output::Normalised(pixels));
         let mut mask = self.masks[example].clone();

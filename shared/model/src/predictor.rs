@@ -62,7 +62,7 @@ impl Predictor {
         let side = self.architecture.pixels();
         let frame = (image.width(), image.height());
         let mut pixels = vec![0.0; side as usize * side as usize * 3];
-        let source = Source { image, annotations: &[], frame };
+        let source = Source::whole(image, &[]);
         // Nothing is drawn from it without augmentation.
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         render(&[source], &AugmentSpec::none(), (side, side), &mut rng, Output::Normalised(&mut pixels));

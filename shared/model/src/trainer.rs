@@ -127,14 +127,12 @@ impl Trainer for DetectorTrainer {
         }
         let architecture =
             Architecture::new(spec).map_err(|refused| TrainError::Model(refused.to_string()))?;
-        let examples = |dataset: &Dataset, cache_bytes: usize| {
-            let pixels = architecture.pixels();
-            Examples::new(dataset.clone(), architecture.classes(), pixels, cache_bytes, self.config.limits)
-        };
+        let (classes, pixels, limits) = (architecture.classes(), architecture.pixels(), self.config.limits);
         // Held-out images are looked at twice a round at most; training images many times.
         let held_out_bytes = self.config.cache_bytes / 8;
-        let train = examples(&self.train, self.config.cache_bytes - held_out_bytes);
-        let held_out = examples(&self.held_out, held_out_bytes);
+        let train_bytes = self.config.cache_bytes - held_out_bytes;
+        let train = Examples::for_training(self.train.clone(), classes, pixels, train_bytes, limits);
+        let held_out = Examples::new(self.held_out.clone(), classes, pixels, held_out_bytes, limits);
         let layout = Arc::clone(architecture.layout());
         self.prepared = Some(Prepared { architecture, train, held_out });
         Ok(layout)

@@ -36,9 +36,22 @@ impl Placement {
         sorted([map(0, bbox[0]), map(1, bbox[1]), map(0, bbox[2]), map(1, bbox[3])])
     }
 
-    /// The same place for an image whose pixels are `factor` times as large.
-    pub(super) fn after_scaling(&self, factor: [f32; 2]) -> Self {
-        Self { gain: [self.gain[0] * factor[0], self.gain[1] * factor[1]], shift: self.shift }
+    /// The same place for the pixels of a copy of `size` = (width, height) that covers a part of the frame (left, top, right,
+    /// bottom).
+    pub(super) fn of_copy(&self, covers: [f32; 4], size: (u32, u32)) -> Self {
+        let size = [size.0 as f32, size.1 as f32];
+        let gain = [0, 1].map(|axis| self.gain[axis] * ((covers[axis + 2] - covers[axis]) / size[axis]));
+        let shift = [0, 1].map(|axis| self.shift[axis] + self.gain[axis] * covers[axis]);
+        Self { gain, shift }
+    }
+
+    /// Where the edges of the image lie in the input, the lesser first, in x and y.
+    pub(super) fn edges(&self, image: (u32, u32)) -> [(f32, f32); 2] {
+        let size = [image.0 as f32, image.1 as f32];
+        [0, 1].map(|axis| {
+            let (begin, end) = (self.shift[axis], self.shift[axis] + self.gain[axis] * size[axis]);
+            (begin.min(end), begin.max(end))
+        })
     }
 }
 

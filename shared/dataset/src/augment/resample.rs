@@ -5,7 +5,7 @@
 use super::canvas::Canvas;
 use super::colour::ColourMatrix;
 use super::place::{Placement, Tile};
-use crate::image::Image;
+use crate::image::{Image, Picture};
 
 /// Which source pixels make each output pixel along one axis.
 struct Taps {
@@ -17,10 +17,10 @@ struct Taps {
 }
 
 impl Taps {
-    /// `begin..end` are the output pixels of the tile, `side` the source pixels along this axis.
-    fn new(gain: f32, shift: f32, (begin, end): (u32, u32), side: u32) -> Self {
+    /// `near..far` is the image in the output, `begin..end` are the output pixels of the tile, `side` the source pixels
+    /// along this axis.
+    fn new(gain: f32, shift: f32, (near, far): (f32, f32), (begin, end): (u32, u32), side: u32) -> Self {
         // An output pixel shows the image when its centre lies on it.
-        let (near, far) = (shift.min(shift + gain * side as f32), shift.max(shift + gain * side as f32));
         let first = ((near - 0.5).ceil().max(begin as f32)) as u32;
         let last = ((far - 0.5).ceil().max(begin as f32).min(end as f32)) as u32;
         let radius = (1.0 / gain.abs()).max(1.0);
@@ -50,16 +50,18 @@ impl Taps {
     }
 }
 
-/// Draws the part of `image` that lies in the tile.
+/// Draws the part of `image` that lies in the tile and between `edges`: those of the whole image, since the last pixels of a
+/// copy may reach beyond them.
 pub(super) fn draw(
     image: &Image,
     placement: &Placement,
+    edges: [(f32, f32); 2],
     tile: Tile,
     colour: &ColourMatrix,
     canvas: &mut Canvas<'_>,
 ) {
-    let columns = Taps::new(placement.gain[0], placement.shift[0], tile.range(0), image.width());
-    let rows = Taps::new(placement.gain[1], placement.shift[1], tile.range(1), image.height());
+    let columns = Taps::new(placement.gain[0], placement.shift[0], edges[0], tile.range(0), image.width());
+    let rows = Taps::new(placement.gain[1], placement.shift[1], edges[1], tile.range(1), image.height());
     let reach = columns.reach();
     let mut summed = vec![0.0_f32; reach.len() * 3];
     let mut scaled = vec![0.0_f32; columns.spans.len() * 3];
@@ -94,14 +96,17 @@ fn sum_rows<'a>(weights: &[f32], from: usize, source: impl Fn(usize) -> &'a [u8]
     }
 }
 
-/// The whole image at another size: for copies that are kept.
-pub(crate) fn resized(image: &Image, width: u32, height: u32) -> Image {
+/// The whole of an image of `frame` pixels, of which `picture` may be a reduced copy, at another size: for copies that are kept.
+pub(crate) fn resized(picture: &Picture, frame: (u32, u32), width: u32, height: u32) -> Image {
     let (width, height) = (width.max(1), height.max(1));
     let mut out = Image::filled(width, height, [0; 3]);
-    let gain = [width as f32 / image.width() as f32, height as f32 / image.height() as f32];
+    let gain = [width as f32 / frame.0 as f32, height as f32 / frame.1 as f32];
     let placement = Placement { gain, shift: [0.0; 2] };
     let size = (width, height);
+    let edges = [(0.0, width as f32), (0.0, height as f32)];
     let mut canvas = Canvas::new(size, super::Output::Bytes(out.pixels_mut()));
-    draw(image, &placement, Tile::whole(size), &ColourMatrix::IDENTITY, &mut canvas);
+    let image = &picture.pixels;
+    let of_pixels = placement.of_copy(picture.covers, (image.width(), image.height()));
+    draw(image, &of_pixels, edges, Tile::whole(size), &ColourMatrix::IDENTITY, &mut canvas);
     out
 }

@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
+use crate::Picture;
 use crate::fixtures::counted;
 use crate::{PAD, PIXEL_MEAN, PIXEL_STD};
 
@@ -22,7 +25,7 @@ fn picture(width: u32, height: u32) -> Image {
 }
 
 fn source<'a>(image: &'a Image, annotations: &'a [Annotation]) -> Source<'a> {
-    Source { image, annotations, frame: (image.width(), image.height()) }
+    Source::whole(image, annotations)
 }
 
 fn bytes(
@@ -39,10 +42,10 @@ fn bytes(
 /// Values from `testdata/resize.py`, that is from Pillow, which rounds to bytes between its two passes.
 #[test]
 fn resampling_matches_pillow() {
-    let image = picture(13, 11);
+    let image = Picture::whole(Arc::new(picture(13, 11)));
     for line in include_str!("../../testdata/resize.txt").lines() {
         let numbers: Vec<u32> = line.split(' ').map(|n| n.parse().unwrap()).collect();
-        let found = resized(&image, numbers[0], numbers[1]);
+        let found = resized(&image, (13, 11), numbers[0], numbers[1]);
         let largest = found.pixels().iter().zip(&numbers[2..]).map(|(a, b)| u32::from(*a).abs_diff(*b)).max();
         assert_eq!(found.pixels().len(), numbers.len() - 2);
         assert!(largest <= Some(1), "{}x{}: off by {largest:?}", numbers[0], numbers[1]);
@@ -76,9 +79,10 @@ fn letterbox_shows_the_whole_image_in_the_middle() {
 #[test]
 fn a_reduced_copy_renders_to_the_same_place() {
     let image = Image::filled(80, 40, [250; 3]);
-    let copy = resized(&image, 40, 20);
+    let copy = resized(&Picture::whole(Arc::new(image.clone())), (80, 40), 40, 20);
     let boxes = [counted(0, [20.0, 10.0, 60.0, 30.0])];
-    let reduced = Source { image: &copy, annotations: &boxes, frame: (80, 40) };
+    let covers = [0.0, 0.0, 80.0, 40.0];
+    let reduced = Source { image: &copy, covers, annotations: &boxes, frame: (80, 40) };
     for seed in 0..20 {
         let whole = bytes(&[source(&image, &boxes)], &AugmentSpec::default(), (32, 32), seed);
         assert_eq!(whole, bytes(&[reduced], &AugmentSpec::default(), (32, 32), seed));
