@@ -66,8 +66,8 @@ fn shared_between_threads() {
 #[test]
 fn photographs_for_training_are_decoded_small() {
     let tree = Tree::new().image("a.jpg", 640, 480);
-    let file = tree.path().join("a.jpg");
-    let sample = Sample { image: ImageSource::File(file.clone()), ..samples(1, 640, 480).remove(0) };
+    let file = ImageSource::File(tree.path().join("a.jpg"));
+    let sample = Sample { image: file, ..samples(1, 640, 480).remove(0) };
     let get = |resolution, side, sample: &Sample| {
         ImageCache::new(1, (side, side), resolution, 1 << 30, DecodeLimits::default()).get(0, sample)
     };

@@ -6,6 +6,8 @@
 //! smaller one stands for, but for the frequencies left out. So 1x1 is the mean; and colour sent at half the size of the luma is
 //! brought to it by the same sum, not by repeating samples.
 
+use std::array::from_fn;
+
 /// Coefficients in rows from the lowest frequency, dequantised, within ±[`COEFFICIENT_MAX`].
 pub(super) type Coefficients = [i16; 64];
 
@@ -27,14 +29,14 @@ pub(super) fn inverse(width: usize, height: usize) -> Option<Inverse> {
     macro_rules! sizes {
         ($($n:literal $double:literal),*) => {
             match (width, height) {
-                $(($n, $n) => idct::<$n, $n>,)*
-                $(($double, $n) => idct::<$double, $n>,)*
-                $(($n, $double) => idct::<$n, $double>,)*
+                $(($n, $n) => idct::<$n, $n, 8>,)*
+                $(($double, $n) => idct::<$double, $n, 16>,)*
+                $(($n, $double) => idct::<$n, $double, 8>,)*
                 // Squares of 2, 4 and 6 have their arm above.
-                (8, 8) => idct::<8, 8>,
-                (10, 10) => idct::<10, 10>,
-                (12, 12) => idct::<12, 12>,
-                (14, 14) => idct::<14, 14>,
+                (8, 8) => idct::<8, 8, 8>,
+                (10, 10) => idct::<10, 10, 16>,
+                (12, 12) => idct::<12, 12, 16>,
+                (14, 14) => idct::<14, 14, 16>,
                 _ => return None,
             }
         };
@@ -89,15 +91,38 @@ struct Basis<const N: usize>;
 
 impl<const N: usize> Basis<N> {
     const OF: [[i16; N]; 8] = basis();
+
+    /// With zeros up to `LANES`, a whole number of vectors.
+    const fn lanes<const LANES: usize>() -> [[i16; LANES]; 8] {
+        let mut lanes = [[0; LANES]; 8];
+        let mut u = 0;
+        while u < 8 {
+            let mut x = 0;
+            while x < N {
+                lanes[u][x] = Self::OF[u][x];
+                x += 1;
+            }
+            u += 1;
+        }
+        lanes
+    }
 }
 
-fn idct<const W: usize, const H: usize>(block: &Coefficients, out: &mut [u8], stride: usize) {
+fn idct<const W: usize, const H: usize, const LANES: usize>(
+    block: &Coefficients,
+    out: &mut [u8],
+    stride: usize,
+) {
     if W <= 2 && H <= 2 {
         return smallest::<W, H>(block, out, stride);
     }
-    let (across, down) = (W.min(8), H.min(8));
-    let rows = block.as_chunks::<8>().0;
-    if block[1..].iter().all(|&value| value == 0) {
+    // Most blocks, of colour above all, have nothing but zeros from some row and some column on.
+    let rows = &block.as_chunks::<8>().0[..H.min(8)];
+    let used = rows.iter().rposition(|row| row.iter().any(|&value| value != 0)).unwrap_or(0);
+    let rows = &rows[..=used];
+    let columns = rows.iter().fold([0; 8], |columns: [i16; 8], row| from_fn(|u| columns[u] | row[u]));
+    let across = columns[..W.min(8)].iter().rposition(|&value| value != 0).map_or(1, |last| last + 1);
+    if rows.len() == 1 && across == 1 {
         // As below: the mean, with the same rounding.
         let level = rounded(i32::from(block[0]), 0);
         out.chunks_mut(stride).take(H).for_each(|row| row[..W].fill(level));
@@ -106,28 +131,28 @@ fn idct<const W: usize, const H: usize>(block: &Coefficients, out: &mut [u8], st
     let mut between = [[0_i16; 8]; H];
     for (y, between) in between.iter_mut().enumerate() {
         let mut sums = [1 << (BASIS_BITS - BETWEEN_BITS - 1); 8];
-        for (v, row) in rows.iter().enumerate().take(down) {
-            let weight = i32::from(Basis::<H>::OF[v][y]);
-            for (sum, &value) in sums[..across].iter_mut().zip(row) {
+        for (row, basis) in rows.iter().zip(&Basis::<H>::OF) {
+            let weight = i32::from(basis[y]);
+            for (sum, &value) in sums.iter_mut().zip(row) {
                 *sum += weight * i32::from(value);
             }
         }
-        for (between, sum) in between[..across].iter_mut().zip(sums) {
+        for (between, sum) in between.iter_mut().zip(sums) {
             *between = (sum >> (BASIS_BITS - BETWEEN_BITS)) as i16;
         }
     }
     // Three bits for the factor 1/8.
     const SHIFT: u32 = BASIS_BITS + BETWEEN_BITS + 3;
+    let basis = const { Basis::<W>::lanes::<LANES>() };
     for (between, out) in between.iter().zip(out.chunks_mut(stride)) {
-        let mut sums = [(128 << SHIFT) + (1 << (SHIFT - 1)); W];
-        for (u, &value) in between.iter().enumerate().take(across) {
-            for (sum, &weight) in sums.iter_mut().zip(&Basis::<W>::OF[u]) {
+        let mut sums = [(128 << SHIFT) + (1 << (SHIFT - 1)); LANES];
+        for (&value, basis) in between[..across].iter().zip(&basis) {
+            for (sum, &weight) in sums.iter_mut().zip(basis) {
                 *sum += i32::from(weight) * i32::from(value);
             }
         }
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out = (sum >> SHIFT).clamp(0, 255) as u8;
-        }
+        let samples = sums.map(|sum| (sum >> SHIFT).clamp(0, 255) as u8);
+        out[..W].copy_from_slice(&samples[..W]);
     }
 }
 
