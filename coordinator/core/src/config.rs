@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec::{Codec, SettingsError};
-use params::Digest;
+use params::{Digest, Layout};
 use protocol::id::{RunId, Version};
 use protocol::limits::{
     BATCH_MAX, CLASS_NAME_BYTES_MAX, CLASSES_MAX, CLIENTS_MAX, COHORT_MAX, LOCAL_EPOCHS_MAX, NAME_BYTES_MAX,
@@ -194,6 +194,13 @@ impl RunConfig {
         codec_of(&uplink.plan(version, *rounds)).map_or_else(|_| self.codec.clone(), Arc::from)
     }
 
+    /// By how many times their mean the updates that start from `version` move a model of this (shared) layout.
+    pub(crate) fn gain(&self, version: Version, layout: &Layout) -> f64 {
+        let Settings { uplink, rounds, .. } = &self.settings;
+        let sparse = self.codec(version).entries_max(layout) < layout.len();
+        if sparse { uplink.gain(version, *rounds) } else { 1.0 }
+    }
+
     pub(crate) fn server_optimiser(&self) -> &dyn ServerOptimiser {
         &*self.server_optimiser
     }
@@ -289,6 +296,7 @@ fn check_ranges(settings: &Settings) -> Result<(), ConfigError> {
     range("uplink.last_rounds", uplink.last_rounds, 0, ROUNDS_MAX)?;
     range("uplink.residual_decay", uplink.residual_decay, 0.0, 1.0)?;
     range("uplink.decay_rounds", uplink.decay_rounds, 0, ROUNDS_MAX)?;
+    range("uplink.gain", uplink.gain, 1.0, 4.0)?;
     range("uplink.residual_guard", uplink.residual_guard.unwrap_or_default(), 0.0, 1e6)?;
     let downlink = &settings.downlink;
     range("downlink.warm_up_density", downlink.warm_up_density, 0.0, 1.0)?;

@@ -170,6 +170,7 @@ impl Contributions {
         if wanted.is_empty() {
             wanted = vec![0; values];
         }
+        let gain = config.gain(self.base.version, self.base.model.layout());
         // By tiles, from the end: as a whole, the combined update and the move would take three times the memory of the model.
         for first in (0..values).step_by(TILE).rev() {
             let tile = first..values.min(first + TILE);
@@ -178,8 +179,9 @@ impl Contributions {
             }
             let state = if optimiser.is_empty() { &mut [] } else { &mut optimiser[tile] };
             let moves = config.server_optimiser().step(state, &self.combination.take(first));
-            for (wanted, step) in wanted[first..].iter_mut().zip(&moves) {
-                *wanted = wanted.saturating_add(*step);
+            for (wanted, &step) in wanted[first..].iter_mut().zip(&moves) {
+                // As every product of an i32, exact in f64 before it is rounded.
+                *wanted = wanted.saturating_add((gain * f64::from(step)).round() as i32);
             }
         }
         let mut model = match Arc::get_mut(&mut self.base) {

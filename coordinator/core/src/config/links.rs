@@ -35,6 +35,9 @@ pub struct UplinkSettings {
     /// end of a run, when little is learned, what is held back may well be several times as much.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub residual_guard: Option<f32>,
+    /// By how many times the mean of the updates a version moves, 1 to 4, while they are as sparse as `density` says. What waits on devices
+    /// fades, so that of what they learn a part never arrives; a longer step makes up for it.
+    pub gain: f64,
     /// Bits per value, sign included.
     pub value_bits: u8,
     /// Most bytes of an update, from which the codec chooses what is sent instead of from the densities.
@@ -59,6 +62,7 @@ impl Default for UplinkSettings {
             residual_decay,
             decay_rounds: 0,
             residual_guard,
+            gain: 2.0,
             value_bits,
             budget_bytes,
         }
@@ -70,14 +74,9 @@ impl UplinkSettings {
     ///
     /// The schedule follows versions, not attempts: an abandoned round is tried again at the same density.
     pub fn plan(&self, version: Version, rounds: u32) -> UplinkPlan {
-        let density = Schedule {
-            density: self.density,
-            first: (self.warm_up_density, self.warm_up_rounds),
-            last: (self.last_density, self.last_rounds),
-        };
         UplinkPlan {
             codec: self.codec.clone(),
-            density: density.at(version.0, rounds),
+            density: self.density_at(version, rounds),
             floor: self.floor,
             residual_decay: self.decay(version),
             residual_guard: self.residual_guard,
@@ -89,6 +88,20 @@ impl UplinkSettings {
     /// The plan between the first rounds and the last.
     pub fn steady(&self) -> UplinkPlan {
         self.plan(Version(self.warm_up_rounds.max(self.decay_rounds)), u32::MAX)
+    }
+
+    /// By how many times their mean the updates that start from `version` move it, if they leave values out.
+    pub(crate) fn gain(&self, version: Version, rounds: u32) -> f64 {
+        if self.density_at(version, rounds) > self.density { 1.0 } else { self.gain }
+    }
+
+    fn density_at(&self, version: Version, rounds: u32) -> f32 {
+        let density = Schedule {
+            density: self.density,
+            first: (self.warm_up_density, self.warm_up_rounds),
+            last: (self.last_density, self.last_rounds),
+        };
+        density.at(version.0, rounds)
     }
 
     fn decay(&self, version: Version) -> f32 {

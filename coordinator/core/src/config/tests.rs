@@ -53,6 +53,7 @@ fn settings_out_of_range_are_refused_in_one_line() {
         ("downlink = { warm_up_density = -0.1 }", "downlink.warm_up_density is -0.1"),
         ("downlink = { warm_up_rounds = 1000001 }", "downlink.warm_up_rounds is 1000001"),
         ("uplink = { residual_decay = 1.5 }", "uplink.residual_decay is 1.5"),
+        ("uplink = { gain = 0.5 }", "uplink.gain is 0.5"),
         ("uplink = { budget_bytes = 63 }", "uplink: budget is 63, outside 64 bytes or more"),
         ("uplink = { value_bits = 0 }", "uplink: value bits is 0, outside 1 to 8"),
         ("uplink = { codec = \"zip\" }", "uplink: codec \"zip\" is not known; there are sparse"),
@@ -234,6 +235,24 @@ fn residuals_may_begin_to_decay_gently() {
     for (version, decay) in [(0, 1.0), (25, 0.95), (50, 0.9), (1000, 0.9)] {
         let found = uplink.plan(Version(version), 2000).residual_decay;
         assert!((found - decay).abs() < 1e-6, "version {version}: {found}");
+    }
+}
+
+#[test]
+fn versions_move_further_than_the_mean_of_updates_while_these_are_sparse() {
+    let spec = TensorSpec { name: "a.weight".into(), shape: vec![1000], scope: Scope::Shared };
+    let layout = Layout::new(vec![spec]).unwrap();
+    let gains = |uplink: UplinkSettings| {
+        let config = RunConfig::new(Settings { uplink, ..Settings::default() }).unwrap();
+        [0, 3, 4, 16, 17, 19].map(|version| config.gain(Version(version), &layout))
+    };
+    let uplink = UplinkSettings { gain: 1.75, ..UplinkSettings::default() };
+    assert_eq!(gains(uplink.clone()), [1.0, 1.0, 1.75, 1.75, 1.0, 1.0], "denser at both ends");
+    let everywhere = UplinkSettings { warm_up_rounds: 0, last_rounds: 0, ..uplink.clone() };
+    assert_eq!(gains(everywhere), [1.75; 6]);
+    // Nothing waits on the devices.
+    for codec in ["dense", "int8"] {
+        assert_eq!(gains(UplinkSettings { codec: codec.into(), ..uplink.clone() }), [1.0; 6], "{codec}");
     }
 }
 
