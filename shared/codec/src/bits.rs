@@ -179,21 +179,21 @@ impl<'a> BitReader<'a> {
         Ok((zeros << b) | low as u32)
     }
 
-    /// What [`BitWriter::put_bit_and_rice`] wrote; `b` is at most 20.
+    /// A Rice code and the bit after it; `b` is at most 20.
     #[inline]
-    pub(crate) fn get_bit_and_rice(&mut self, b: u32) -> Result<(u32, u32), DecodeError> {
+    pub(crate) fn get_rice_and_bit(&mut self, b: u32) -> Result<(u32, u32), DecodeError> {
         if self.available < UNARY_MAX + 2 + b {
             self.refill();
         }
-        let bit = (self.buffer & 1) as u32;
-        let zeros = (self.buffer >> 1).trailing_zeros();
+        let zeros = self.buffer.trailing_zeros();
         let width = zeros + 2 + b;
         if zeros >= UNARY_MAX || width > self.available {
-            return Ok((self.get(1)?, self.get_rice(b)?));
+            return Ok((self.get_rice(b)?, self.get(1)?));
         }
-        let low = (self.buffer >> (zeros + 2)) & ((1_u64 << b) - 1);
+        let rest = self.buffer >> (zeros + 1);
+        let (low, bit) = (rest & ((1_u64 << b) - 1), (rest >> b) & 1);
         self.skip(width);
-        Ok((bit, (zeros << b) | low as u32))
+        Ok(((zeros << b) | low as u32, bit as u32))
     }
 
     /// Takes `width` bits, which there are, out of the buffer.
@@ -249,6 +249,19 @@ mod tests {
                 let mut reader = BitReader::new(&bytes[1..], 1);
                 assert_eq!((reader.get(3), reader.get_rice(b)), (Ok(1), Ok(value)));
                 reader.end().unwrap();
+                if b > 20 {
+                    continue;
+                }
+                for bit in [0, 1] {
+                    let mut writer = BitWriter::after(vec![0xff]);
+                    writer.put(1, 3);
+                    writer.put_rice(value, b);
+                    writer.put(bit, 1);
+                    let bytes = writer.finish();
+                    let mut reader = BitReader::new(&bytes[1..], 1);
+                    assert_eq!((reader.get(3), reader.get_rice_and_bit(b)), (Ok(1), Ok((value, bit))));
+                    reader.end().unwrap();
+                }
             }
         }
     }

@@ -310,6 +310,7 @@ pub(crate) fn decode_bits(
     for _ in 0..count {
         let mut index = next;
         // First the tensor in which the gap begins, then that in which it ends.
+        let mut sign = 0;
         for gap_read in [false, true] {
             while index >= end {
                 let Some(following) = tensors.next() else {
@@ -319,21 +320,22 @@ pub(crate) fn decode_bits(
                 (end, class) = following;
             }
             if !gap_read {
-                index += u64::from(stream.get_rice(class.rice)?);
+                let gap;
+                (gap, sign) = stream.get_rice_and_bit(class.rice)?;
+                index += u64::from(gap);
             }
         }
-        let (sign, level) = match value_bits {
-            1 => (stream.get(1)?, 0),
+        let level = match value_bits {
+            1 => 0,
             2 if run > 0 => {
                 run -= 1;
-                (stream.get(1)?, 0)
+                0
             }
             2 => {
-                let sign = stream.get(1)?;
                 run = stream.get_rice(run_rice)?;
-                (sign, 1)
+                1
             }
-            bits => stream.get_bit_and_rice(u32::from(bits) - 3)?,
+            bits => stream.get_rice(u32::from(bits) - 3)?,
         };
         entries.push((index as u32, class.levels.value(sign, level)));
         next = index + 1;
