@@ -8,7 +8,7 @@ use client_core::download::{FetchError, FetchedModel, Shape, assemble};
 use codec::delta::Content;
 use params::Digest;
 use protocol::id::{RunId, Version};
-use protocol::limits::UPLOAD_CHUNK_BYTES;
+use protocol::limits::PIECE_BYTES;
 use protocol::message::{Receipt, UpdateHeader};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, spawn_blocking};
@@ -197,7 +197,7 @@ async fn exchange(
         let rest = payload.slice(from..);
         // Ends with the call, for then nobody takes the parts.
         tokio::spawn(async move {
-            for chunk in split(rest, UPLOAD_CHUNK_BYTES) {
+            for chunk in split(rest, PIECE_BYTES) {
                 if parts.send(part(Kind::Chunk(chunk))).await.is_err() {
                     return;
                 }

@@ -160,7 +160,7 @@ pub struct ServeArgs {
     #[arg(long, env = "FOVEA_UPLINK_BUDGET", value_name = "BYTES")]
     pub uplink_budget: Option<u32>,
 
-    /// Memory for uploads under way, MiB; further ones wait [default: 16].
+    /// Memory for uploads under way, MiB; further ones wait [default: 4].
     #[arg(long, env = "FOVEA_INGEST_MEMORY", value_name = "MIB")]
     pub ingest_memory: Option<u32>,
     /// Threads for the coordinator's own scoring [default: one per core].

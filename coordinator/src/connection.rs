@@ -1,6 +1,6 @@
 //! Connections: accepted, counted, secured, and known by their certificate before any request is read.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -181,6 +181,25 @@ impl AsyncWrite for Connection {
         match &mut self.stream {
             Secured::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Secured::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    /// A frame's head and its data in one record, and one call of the system.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Secured::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Secured::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Secured::Plain(stream) => stream.is_write_vectored(),
+            Secured::Tls(stream) => stream.is_write_vectored(),
         }
     }
 

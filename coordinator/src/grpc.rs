@@ -6,7 +6,6 @@ use std::time::Duration;
 use coordinator_core::Admission;
 use protocol::id::{ClientId, RunId};
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use wire::grpc::{CLIENT_METADATA, Federation, check_protocol};
 use wire::proto;
@@ -17,11 +16,13 @@ use crate::driver::Input;
 use crate::ingest::Ingest;
 use crate::snapshots::Snapshots;
 
+mod answers;
 mod download;
 mod enrol;
 mod session;
 mod upload;
 
+pub(crate) use answers::{Answering, Answers};
 pub(crate) use enrol::EnrolmentService;
 
 /// The federation as clients call it.
@@ -63,9 +64,9 @@ impl FederationService {
 
 #[tonic::async_trait]
 impl Federation for FederationService {
-    type SessionStream = ReceiverStream<Result<proto::ToClient, Status>>;
-    type DownloadStream = ReceiverStream<Result<proto::DownloadPart, Status>>;
-    type UploadStream = ReceiverStream<Result<proto::UploadReply, Status>>;
+    type SessionStream = Answers<proto::ToClient>;
+    type DownloadStream = Answers<proto::DownloadPart>;
+    type UploadStream = Answers<proto::UploadReply>;
 
     async fn session(
         &self,

@@ -44,11 +44,12 @@ pub(crate) async fn serve(
                 request.extensions_mut().insert(peer.clone());
                 request.map(Body::new)
             });
-            let serving =
-                builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
+            // On the heap before it is part of the task, which would otherwise have room for it twice.
+            let mut serving = Box::pin(
+                builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(service)),
+            );
             let mut until = until.clone();
             tokio::spawn(async move {
-                let mut serving = std::pin::pin!(serving);
                 let served = tokio::select! {
                     served = &mut serving => served,
                     _ = until.changed() => {

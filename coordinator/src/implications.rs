@@ -83,10 +83,10 @@ pub fn of(config: &Config, learning: &dyn Learning) -> Result<Implications, Erro
     let Sizes { whole, delta, first_delta, last_delta } =
         sizes(&config.run, initial, &moves).map_err(Error::Usage)?;
     let clients = settings.cohort.unwrap_or(settings.min_clients).into();
-    // The process, uploads under way, and per weight: ticks 4, sums up to 8 (in whose place comes what the next version wants), optimiser
-    // state up to 4, how the next version has moved up to 4, deltas 4.
+    // The process, uploads under way, and per weight: ticks 4, sums up to 9 (in whose place comes what the next version wants), optimiser
+    // state up to 4, how the next version has moved up to 4, deltas and what is being encoded of them 4.
     let ingest = u64::from(config.settings.ingest_memory) << 20;
-    let memory_bytes = PROCESS_BYTES + values * (4 + 8 + 4 + 4 + 4) + whole + ingest;
+    let memory_bytes = PROCESS_BYTES + values * (4 + 9 + 4 + 4 + 4) + whole + ingest;
     Ok(Implications {
         classes: spec.classes.len(),
         shared_values: values as usize,

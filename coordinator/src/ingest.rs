@@ -1,7 +1,7 @@
 //! Uploads on their way in: whose turn it is, how much memory they may take, and where those wait that broke off.
 //!
 //! A client sends its payload only once it is told to, and from where on. Until then, and while it sends slowly, it costs next
-//! to nothing: beyond [`PIECE_BYTES`] what has arrived is on disk. So a thousand uploads at a time stay within a fixed bound:
+//! to nothing: beyond [`SPOOLED_BYTES`] what has arrived is on disk. So a thousand uploads at a time stay within a fixed bound:
 //! half of it is for pieces that arrive, the other half for updates that are checked, each half given out in the order of asking.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use protocol::id::ClientId;
 use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit, watch};
 use wire::status::CallError;
 
-use crate::limits::{PIECE_BYTES, STREAM_WINDOW_BYTES};
+use crate::limits::{SPOOLED_BYTES, STREAM_WINDOW_BYTES};
 use crate::locked;
 use crate::store::updates::Updates;
 
@@ -20,6 +20,8 @@ mod spool;
 
 pub(crate) use spool::{Partial, Spool};
 
+/// Memory of a connection over which pieces come: a record that is decrypted, and its pieces in the hands of HTTP/2 and gRPC.
+const READING_BYTES: u64 = 32 << 10;
 /// Memory in which an update is checked that is added in place.
 const IN_PLACE_BYTES: u64 = 128 << 10;
 
@@ -80,10 +82,11 @@ impl Ingest {
         if turn.is_over() { Err(CallError::Replaced) } else { Ok(turn) }
     }
 
-    /// Memory for the pieces of an upload of so many bytes: those that wait to be written, and those that come meanwhile.
+    /// Memory for the pieces of an upload of so many bytes: those that wait to be written, those that come meanwhile, and those that
+    /// are being read.
     pub(crate) async fn room_to_receive(&self, length: u64) -> Result<SemaphorePermit<'_>, CallError> {
-        const PIECES: u64 = PIECE_BYTES as u64 + STREAM_WINDOW_BYTES as u64;
-        self.room(&self.receiving, length.min(PIECES)).await
+        const PIECES: u64 = SPOOLED_BYTES as u64 + STREAM_WINDOW_BYTES as u64;
+        self.room(&self.receiving, length.min(PIECES) + READING_BYTES).await
     }
 
     /// Memory for an update that is checked. One whose values are added from where they are needs some tiles; others their bytes

@@ -36,7 +36,7 @@ pub use error::Error;
 pub use meter::{Meter, Reading};
 pub use output::Output;
 pub use run::{Parts, Security, run};
-pub use serve::{create_token, secure, serve};
+pub use serve::{create_token, runtime, secure, serve};
 
 use store::{Store, StoreError};
 

@@ -24,17 +24,16 @@ pub const RESETS_MAX: usize = 20;
 /// Bytes of request headers.
 pub const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Flow-control window of a stream, bytes.
-pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+pub const STREAM_WINDOW_BYTES: u32 = 96 << 10;
 /// Flow-control window of a connection, bytes: larger, so that bulk data cannot hold up a session.
-pub const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
-/// Largest HTTP/2 frame, bytes: a usual piece of an upload with its envelope fits in one.
-pub const FRAME_BYTES_MAX: u32 = 32 << 10;
+pub const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+/// Largest HTTP/2 frame, bytes: the least that may be asked for; a usual piece of an upload with its envelope fits in one.
+pub const FRAME_BYTES_MAX: u32 = 16 << 10;
 /// Bytes of a stream that wait because the client does not take them; beyond, nothing more is made ready for it.
-pub const SEND_BYTES_MAX: usize = 16 << 10;
-/// Bytes of a download in one message.
-pub const DOWNLOAD_CHUNK_BYTES: usize = 16 << 10;
+/// Less than a piece, so that it is one piece at a time.
+pub const SEND_BYTES_MAX: usize = 4 << 10;
 /// Encrypted bytes of a connection that wait for the network.
-pub const TLS_BYTES_MAX: usize = 16 << 10;
+pub const TLS_BYTES_MAX: usize = 8 << 10;
 /// Time between HTTP/2 pings on an idle connection: keeps it open through hours of training, and finds dead ones.
 pub const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for the answer to a ping; a device that trains on all cores may be slow.
@@ -52,10 +51,10 @@ pub const BATCH_MAX: usize = 256;
 pub const GROUP_BYTES_MAX: usize = 3 << 20;
 /// Chunks of a download that wait for the connection.
 pub const CHUNKS_MAX: usize = 1;
-/// Memory for uploads under way when nothing else is said, MiB; beyond, uploads wait for their turn.
-pub const INGEST_MIB: u32 = 16;
+/// Memory for uploads under way when nothing else is said, MiB; beyond, uploads wait for their turn. Eight large ones arrive at a time.
+pub const INGEST_MIB: u32 = 4;
 /// Bytes of an upload that wait in memory; beyond, they are written to disk.
-pub const PIECE_BYTES: usize = 128 << 10;
+pub const SPOOLED_BYTES: usize = 128 << 10;
 /// Largest payload, bytes, that is written into the journal itself; others stay in the file in which they arrive.
 pub const EMBEDDED_BYTES_MAX: usize = 256 << 10;
 /// Bytes of an upload that the operating system may hold back; beyond, they are written out while the rest arrives.
@@ -69,6 +68,11 @@ pub const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 
 /// What a version leaves out waits in memory for the next one if it is shorter, bytes; else in the store.
 pub const KEPT_BYTES_MIN: usize = 1 << 20;
+/// Downloads at a time that are looked up, and encoded if need be; beyond, they wait without a thread.
+pub const LOOKUPS_MAX: usize = 4;
+/// Threads, besides one for each processor, for what blocks: the store, files of uploads, checks, lookups, scoring. Each costs tens of
+/// kB, and none waits for what another one has to do, so what comes beyond may wait for a free one.
+pub const BLOCKING_THREADS_MAX: usize = 8;
 /// Time for which a version is waited for that is being made into the next one, and between two looks.
 pub const MAKING_TIME: Duration = Duration::from_secs(5);
 /// See [`MAKING_TIME`].

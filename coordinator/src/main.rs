@@ -35,8 +35,8 @@ fn main() -> ExitCode {
 fn run(args: &ServeArgs) -> Result<(), Error> {
     let config = Config::new(Settings::layered(args)?)?;
     let learning = detector(&config)?;
-    let runtime = tokio::runtime::Runtime::new();
-    let runtime = runtime.map_err(|error| Error::Run(format!("cannot start threads: {error}")))?;
+    let runtime =
+        coordinator::runtime().map_err(|error| Error::Run(format!("cannot start threads: {error}")))?;
     let end = runtime.block_on(async {
         let stop = stop_wish()?;
         serve(config, Arc::new(learning), stop).await

@@ -4,10 +4,10 @@
 //! blocks of its size come from arenas too. After some rounds a coordinator has kept models and buffers many times over. What
 //! glibc does is decided before `main`, by the environment, so the program starts itself once more with the settings below.
 
-/// Name and value of what glibc reads: one arena; blocks from 256 KiB on from the system, and back to it.
+/// Name and value of what glibc reads: one arena; blocks from 64 KiB on from the system, and back to it, as what is free at its end.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const SETTINGS: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "262144"), ("MALLOC_TRIM_THRESHOLD_", "262144")];
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "65536"), ("MALLOC_TRIM_THRESHOLD_", "262144")];
 
 /// Replaces the process by itself with an allocator that holds on to little; to be called first. Returns if that is so already,
 /// if the operator has set any of it, and where it cannot be done.

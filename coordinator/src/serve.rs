@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 use identity::Token;
 use identity::tls::server_config;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::config::Config;
 use crate::driver::End;
 use crate::learning::Learning;
-use crate::limits::{FAREWELL_TIME, FIRST_TOKEN_TIME};
+use crate::limits::{BLOCKING_THREADS_MAX, FAREWELL_TIME, FIRST_TOKEN_TIME};
 use crate::output::Join;
 use crate::run::{Parts, Security, run};
 use crate::state::StateFolder;
@@ -63,6 +64,15 @@ pub async fn serve(
         uploads: Some(folder.join("uploads")),
     };
     run(config.run, parts, stop).await
+}
+
+/// What a coordinator runs on: a thread for each processor, and some for what blocks.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn runtime() -> std::io::Result<Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Builder::new_multi_thread().enable_all().max_blocking_threads(processors + BLOCKING_THREADS_MAX).build()
 }
 
 /// Makes a token; works beside a running coordinator, and before the first start.

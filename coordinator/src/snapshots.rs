@@ -10,8 +10,11 @@ use coordinator_core::{Moves, Published};
 use params::Digest;
 use protocol::id::Version;
 use protocol::message::{Part, PartKind};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use wire::status::CallError;
 
-use crate::limits::{MAKING_PAUSE, MAKING_TIME};
+use crate::limits::{LOOKUPS_MAX, MAKING_PAUSE, MAKING_TIME};
 use crate::locked;
 
 /// What a client is sent.
@@ -42,13 +45,21 @@ impl Download {
 type Downloads = BTreeMap<(Version, Option<Content>), Arc<Download>>;
 
 /// The newest versions, and what leads to them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Snapshots {
     downlink: RwLock<Downlink>,
     /// Since the last publication.
     downloads: Mutex<Downloads>,
     /// The last version whose whole was let go.
     rested: Mutex<Option<Version>>,
+    lookups: Semaphore,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        let (downlink, downloads, rested) = Default::default();
+        Self { downlink, downloads, rested, lookups: Semaphore::new(LOOKUPS_MAX) }
+    }
 }
 
 impl Snapshots {
@@ -86,21 +97,45 @@ impl Snapshots {
         change(&mut downlink)
     }
 
-    /// What a client needs for a version that holds a state of this name; blocks. While the next version is made of this one, it cannot be
+    /// What a client needs for a version that holds a state of this name. While the next version is made of this one, it cannot be
     /// encoded whole, and is waited for.
-    pub(crate) fn offer(&self, version: Version, held: Option<Content>) -> Option<Arc<Download>> {
-        for _ in 0..MAKING_TIME.as_millis() / MAKING_PAUSE.as_millis() {
-            if let Some(download) = self.offer_now(version, held) {
-                return Some(download);
+    ///
+    /// # Errors
+    /// [`CallError::UnknownVersion`], also when that takes too long.
+    pub(crate) async fn offer(
+        self: &Arc<Self>,
+        version: Version,
+        held: Option<Content>,
+    ) -> Result<Arc<Download>, CallError> {
+        let mut looks = MAKING_TIME.as_millis() / MAKING_PAUSE.as_millis();
+        loop {
+            let snapshots = self.clone();
+            let look = move || (snapshots.offer_now(version, held), snapshots.state_of(version));
+            let found = {
+                // Where all wait for the same bytes, a thread for each would cost more than the bytes.
+                let _turn = self.lookups.acquire().await;
+                spawn_blocking(look).await
+            };
+            let (download, (served, newest)) = found.map_err(|error| CallError::Failed(error.to_string()))?;
+            if let Some(download) = download {
+                return Ok(download);
             }
-            if !self.downlink.read().unwrap_or_else(PoisonError::into_inner).serves(version) {
-                return None;
+            looks -= 1;
+            if !served || looks == 0 {
+                let newest = newest.map_or_else(|| "none".to_owned(), |newest| newest.to_string());
+                return Err(CallError::UnknownVersion { version, newest });
             }
-            std::thread::sleep(MAKING_PAUSE);
+            tokio::time::sleep(MAKING_PAUSE).await;
         }
-        None
     }
 
+    /// Whether a version can be asked for, and which is the newest that can.
+    fn state_of(&self, version: Version) -> (bool, Option<Version>) {
+        let downlink = self.downlink.read().unwrap_or_else(PoisonError::into_inner);
+        (downlink.serves(version), downlink.newest())
+    }
+
+    /// Blocks while a version is published, and while what is asked for is encoded.
     fn offer_now(&self, version: Version, held: Option<Content>) -> Option<Arc<Download>> {
         let downlink = self.downlink.read().unwrap_or_else(PoisonError::into_inner);
         let offer = downlink.offer(version, held)?;
@@ -116,9 +151,5 @@ impl Snapshots {
         let download = Arc::new(Download { parts: offer.parts, pieces, length, digest });
         locked(&self.downloads).insert(key, download.clone());
         Some(download)
-    }
-
-    pub(crate) fn newest(&self) -> Option<Version> {
-        self.downlink.read().unwrap_or_else(PoisonError::into_inner).newest()
     }
 }

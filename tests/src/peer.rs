@@ -2,7 +2,7 @@
 
 use protocol::PROTOCOL_VERSION;
 use protocol::id::RunId;
-use protocol::limits::UPLOAD_CHUNK_BYTES;
+use protocol::limits::PIECE_BYTES;
 use protocol::message::{Hello, Receipt, ToClient, ToCoordinator, UpdateHeader};
 use protocol::plan::{ModelSpec, RoundPlan};
 use tokio::sync::mpsc;
@@ -60,7 +60,7 @@ impl Peer {
     /// When the receipt is malformed.
     pub async fn upload(&mut self, header: &UpdateHeader, payload: &[u8]) -> Result<Receipt, Status> {
         let part = |kind| proto::UploadPart { kind: Some(kind) };
-        let (parts, stream) = mpsc::channel(1 + payload.len().div_ceil(UPLOAD_CHUNK_BYTES));
+        let (parts, stream) = mpsc::channel(1 + payload.len().div_ceil(PIECE_BYTES));
         let _ = parts.send(part(Kind::Header(encode::update_header(header)))).await;
         let mut replies = self.federation.upload(ReceiverStream::new(stream)).await?.into_inner();
         let mut parts = Some(parts);
@@ -71,7 +71,7 @@ impl Peer {
                     // The stream ends with its last chunk, whether or not there are enough.
                     let parts = parts.take().expect("one word to go on");
                     let rest = payload[from as usize..].to_vec().into();
-                    for chunk in chunk::split(rest, UPLOAD_CHUNK_BYTES) {
+                    for chunk in chunk::split(rest, PIECE_BYTES) {
                         let _ = parts.send(part(Kind::Chunk(chunk))).await;
                     }
                 }

@@ -16,7 +16,7 @@ use params::Digest;
 use protocol::PROTOCOL_VERSION;
 use protocol::evaluation::Evaluation;
 use protocol::id::{ClientId, RunId};
-use protocol::limits::UPLOAD_CHUNK_BYTES;
+use protocol::limits::PIECE_BYTES;
 use protocol::message::{Hello, Receipt, ToClient, ToCoordinator, UpdateHeader};
 use protocol::plan::RoundPlan;
 use tokio::net::TcpStream;
@@ -154,7 +154,7 @@ async fn upload(federation: &mut FederationChannel, run: RunId, plan: &RoundPlan
                 return assert!(matches!(receipt, Receipt::Accepted { .. }), "{receipt:?}");
             }
             UploadReply::From(from) => {
-                for chunk in chunk::split(update.payload.slice(from as usize..), UPLOAD_CHUNK_BYTES) {
+                for chunk in chunk::split(update.payload.slice(from as usize..), PIECE_BYTES) {
                     parts.send(part(Kind::Chunk(chunk))).await.unwrap();
                 }
             }

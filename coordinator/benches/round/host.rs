@@ -143,7 +143,7 @@ fn peak_kb() -> f64 {
 
 /// Runs a coordinator on this state folder.
 pub(crate) fn serve(state: &str, task: &Task) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = coordinator::runtime().unwrap();
     runtime.block_on(async {
         let folder = StateFolder::open(Path::new(state)).unwrap();
         let (store, _) = FolderStore::open(&folder).unwrap();

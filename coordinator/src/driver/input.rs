@@ -5,10 +5,11 @@ use std::sync::Arc;
 use coordinator_core::{Admitted, Event};
 use protocol::id::ClientId;
 use protocol::message::{Hello, Receipt, Refusal, ToCoordinator, UpdateHeader};
-use tokio::sync::{mpsc, oneshot};
-use tonic::Status;
+use tokio::sync::oneshot;
 use wire::proto;
 use wire::status::CallError;
+
+use crate::grpc::Answering;
 
 /// What reaches the driver.
 pub(crate) enum Input {
@@ -46,17 +47,13 @@ pub(super) fn event_of_message(client: ClientId, message: ToCoordinator) -> Opti
 /// The way to a connected client. Dropping it ends the session.
 pub(crate) struct Session {
     number: u64,
-    outgoing: mpsc::Sender<Result<proto::ToClient, Status>>,
+    outgoing: Answering<proto::ToClient>,
     /// Dropped with the session: tells the task that listens to the client.
     _ended: oneshot::Sender<()>,
 }
 
 impl Session {
-    pub(crate) fn new(
-        number: u64,
-        outgoing: mpsc::Sender<Result<proto::ToClient, Status>>,
-        ended: oneshot::Sender<()>,
-    ) -> Self {
+    pub(crate) fn new(number: u64, outgoing: Answering<proto::ToClient>, ended: oneshot::Sender<()>) -> Self {
         Self { number, outgoing, _ended: ended }
     }
 
@@ -66,11 +63,11 @@ impl Session {
 
     /// Queues an instruction; whether there was room.
     pub(super) fn send(&self, instruction: proto::ToClient) -> bool {
-        self.outgoing.try_send(Ok(instruction)).is_ok()
+        self.outgoing.try_send(Ok(instruction))
     }
 
     /// Tells the client why its session ends.
     pub(super) fn end(&self, reason: CallError) {
-        let _ = self.outgoing.try_send(Err(super::status(reason)));
+        self.outgoing.try_send(Err(super::status(reason)));
     }
 }

@@ -5,43 +5,43 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use protocol::id::ClientId;
 use protocol::message::ToCoordinator;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use wire::status::CallError;
 use wire::{decode, proto};
 
-use super::next;
+use super::answers::answers;
+use super::{Answering, Answers, next};
 use crate::driver::{Input, Session};
 use crate::limits::{FIRST_MESSAGE_TIME, INSTRUCTIONS_MAX};
 
 /// Sessions are numbered, so that the end of an old one is not taken for the end of its successor.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-type Outgoing = mpsc::Sender<Result<proto::ToClient, Status>>;
+type Outgoing = Answering<proto::ToClient>;
 
 /// Answers at once with the stream of instructions; the rest happens beside it.
 pub(super) fn begin(
     inputs: mpsc::Sender<Input>,
     client: ClientId,
-    incoming: Streaming<proto::ToCoordinator>,
-) -> ReceiverStream<Result<proto::ToClient, Status>> {
-    let (outgoing, instructions) = mpsc::channel(INSTRUCTIONS_MAX);
+    mut incoming: Streaming<proto::ToCoordinator>,
+) -> Answers<proto::ToClient> {
+    let (outgoing, instructions) = answers(INSTRUCTIONS_MAX);
     tokio::spawn(async move {
-        if let Err(status) = listen(&inputs, &client, incoming, &outgoing).await {
+        if let Err(status) = listen(&inputs, &client, &mut incoming, &outgoing).await {
             tracing::debug!(%client, %status, "session ended");
-            let _ = outgoing.try_send(Err(status));
+            outgoing.try_send(Err(status));
         }
     });
-    ReceiverStream::new(instructions)
+    instructions
 }
 
 async fn listen(
     inputs: &mpsc::Sender<Input>,
     client: &ClientId,
-    mut incoming: Streaming<proto::ToCoordinator>,
+    incoming: &mut Streaming<proto::ToCoordinator>,
     outgoing: &Outgoing,
 ) -> Result<(), Status> {
-    let first = next(&mut incoming, FIRST_MESSAGE_TIME, "hello").await?;
+    let first = Box::pin(next(incoming, FIRST_MESSAGE_TIME, "hello")).await?;
     let Some(first) = first else { return Ok(()) };
     let hello = match decode::to_coordinator(first).map_err(CallError::Decode)? {
         ToCoordinator::Hello(hello) => hello,
@@ -55,7 +55,7 @@ async fn listen(
     let session = Session::new(number, outgoing.clone(), ended);
     say(inputs, Input::Opened { client: client.clone(), hello, session }).await?;
     let result = tokio::select! {
-        result = forward(inputs, client, &mut incoming) => result,
+        result = forward(inputs, client, incoming) => result,
         // The driver has ended the session: it was replaced, refused, too slow, or the run is over.
         _ = &mut end => return Ok(()),
     };

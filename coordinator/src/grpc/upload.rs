@@ -7,31 +7,31 @@ use std::time::Duration;
 use coordinator_core::admit::{admit, precheck};
 use protocol::id::ClientId;
 use protocol::message::{Receipt, Refusal, UpdateHeader};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use wire::chunk::{ChunkError, UploadReply};
 use wire::proto::upload_part::Kind;
 use wire::status::CallError;
 use wire::{decode, encode, proto};
 
-use super::{FederationService, next};
+use super::answers::answers;
+use super::{Answering, Answers, FederationService, next};
 use crate::driver::Input;
 use crate::ingest::{Partial, Turn};
 use crate::limits::{FIRST_MESSAGE_TIME, UPLOAD_BYTES_PER_SECOND_MIN, UPLOAD_TIME};
 
-type Replies = mpsc::Sender<Result<proto::UploadReply, Status>>;
+type Replies = Answering<proto::UploadReply>;
 
 /// Answers at once with the stream of replies; the rest happens beside it.
 pub(super) fn begin(
     service: &FederationService,
     client: ClientId,
     stream: Streaming<proto::UploadPart>,
-) -> ReceiverStream<Result<proto::UploadReply, Status>> {
+) -> Answers<proto::UploadReply> {
     // The word to go on, and the receipt.
-    let (replies, answers) = mpsc::channel(2);
+    let (replies, stream_of_replies) = answers(2);
     let service = service.clone();
     tokio::spawn(async move {
         let receipt = receive(&service, &client, stream, &replies).await;
@@ -39,9 +39,9 @@ pub(super) fn begin(
             tracing::debug!(%client, %status, "upload broke off");
         }
         let last = receipt.map(|receipt| encode::upload_reply(&UploadReply::Receipt(receipt)));
-        let _ = replies.send(last).await;
+        replies.send(last).await;
     });
-    ReceiverStream::new(answers)
+    stream_of_replies
 }
 
 async fn receive(
@@ -54,7 +54,7 @@ async fn receive(
     let admission = service.admission.borrow().clone();
     if let Err(refusal) = precheck(&admission, client, &header) {
         // No need for the bytes: the core knows whether the same ones count already.
-        return settle(service, client, header, Err(refusal)).await;
+        return Box::pin(settle(service, client, header, Err(refusal))).await;
     }
     let entries_max = admission.open.as_ref().map_or(0, |open| open.entries_max);
     drop(admission);
@@ -66,8 +66,11 @@ async fn receive(
     let length = header.length.into();
     let room = service.ingest.room_to_receive(length).await?;
     let from = UploadReply::From(partial.received());
-    replies.send(Ok(encode::upload_reply(&from))).await.map_err(|_| CallError::Stopping)?;
-    partial = collect(&mut stream, partial, length, &mut turn).await?;
+    if !replies.send(Ok(encode::upload_reply(&from))).await {
+        return Err(CallError::Stopping.into());
+    }
+    // Boxed, as most uploads at a time wait for their turn and need no room for this yet.
+    partial = Box::pin(collect(stream, partial, length, &mut turn)).await?;
     let (mut partial, payload, in_place) = blocking(move || {
         let payload = partial.payload()?;
         let in_place = codec::tiles::in_place(&payload).map_err(std::io::Error::other)?;
@@ -104,7 +107,7 @@ async fn receive(
     }
     let receipt = match update {
         // Without a receipt the coordinator is ending; what is on disk is for its next start.
-        Ok(update) => Ok(settle(service, client, header, update).await?),
+        Ok(update) => Ok(Box::pin(settle(service, client, header, update)).await?),
         Err(error) => Err(error.into()),
     };
     let counts = matches!(receipt, Ok(Receipt::Accepted { .. }));
@@ -128,7 +131,7 @@ async fn header(stream: &mut Streaming<proto::UploadPart>) -> Result<UpdateHeade
 
 /// Takes in chunks until all are there. When they stop coming, what there is is put away for the next attempt.
 async fn collect(
-    stream: &mut Streaming<proto::UploadPart>,
+    mut stream: Streaming<proto::UploadPart>,
     mut partial: Partial,
     length: u64,
     turn: &mut Turn,

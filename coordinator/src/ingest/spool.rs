@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 use codec::payload::Payload;
 use params::{Digest, Digester};
 use protocol::id::{ClientId, Round};
-use protocol::limits::CHUNK_BYTES_MAX;
+use protocol::limits::{CHUNK_BYTES_MAX, PIECE_BYTES};
 use protocol::message::UpdateHeader;
 use wire::chunk::ChunkError;
 
 use crate::durable::sync_folder;
-use crate::limits::{EMBEDDED_BYTES_MAX, PIECE_BYTES, UNSYNCED_BYTES_MAX};
+use crate::limits::{EMBEDDED_BYTES_MAX, SPOOLED_BYTES, UNSYNCED_BYTES_MAX};
 use crate::locked;
 use crate::store::updates::{HEAD_BYTES, UpdateFile, Updates};
 
@@ -150,13 +150,18 @@ impl Partial {
         if found > expected {
             return Err(ChunkError::TooMany { expected, found });
         }
+        if self.fresh.capacity() == 0 {
+            // Growing by doubling it would be up to twice as large.
+            let rest = usize::try_from(expected - self.received()).unwrap_or(usize::MAX);
+            self.fresh.reserve_exact(rest.min(SPOOLED_BYTES + PIECE_BYTES));
+        }
         self.fresh.extend_from_slice(chunk);
         Ok(())
     }
 
     /// Whether it is time to [`Self::put_away`] what is in memory.
     pub(crate) fn is_full(&self) -> bool {
-        self.path.is_some() && self.fresh.len() >= PIECE_BYTES
+        self.path.is_some() && self.fresh.len() >= SPOOLED_BYTES
     }
 
     /// Writes what is in memory to the file; blocks.
@@ -273,7 +278,7 @@ impl Partial {
 fn digest_of(mut file: &File) -> io::Result<Digest> {
     file.seek(SeekFrom::Start(HEAD_BYTES as u64))?;
     let mut digester = Digester::default();
-    let mut piece = vec![0; PIECE_BYTES];
+    let mut piece = vec![0; SPOOLED_BYTES];
     loop {
         let read = match file.read(&mut piece) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

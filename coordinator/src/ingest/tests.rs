@@ -146,7 +146,8 @@ async fn memory_is_bounded_however_many_upload() {
     for _ in 0..1000 {
         held.extend(timeout(MOMENT, ingest.room_to_receive(10 << 20)).await);
     }
-    assert_eq!(held.len(), (512 << 10) / (PIECE_BYTES + STREAM_WINDOW_BYTES as usize));
+    let each = SPOOLED_BYTES + STREAM_WINDOW_BYTES as usize + READING_BYTES as usize;
+    assert_eq!(held.len(), (512 << 10) / each);
     // Those that are checked have a half of their own, so that slow senders hold up nobody.
     let small = ingest.room_to_check(100 << 10, 0, false).await.unwrap();
     let large = ingest.room_to_check(10 << 20, 1 << 20, false);

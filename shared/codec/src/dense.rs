@@ -21,7 +21,7 @@ pub(crate) const ENTRY: Entry = Entry {
         width: 4,
         check_head: |_| Ok(()),
         decode: decode_words,
-        fit: Some(words_fit),
+        words: true,
     }),
 };
 
@@ -72,10 +72,11 @@ fn decode_words(_head: &[u8], words: &[u8], values: &mut [f32]) -> Result<(), De
     Ok(())
 }
 
-fn words_fit(words: &[u8], largest: f32) -> bool {
+/// Whether all values are finite and of at most this magnitude.
+pub(crate) fn words_fit(words: &[[u8; 4]], largest: f32) -> bool {
     let fits = |word: &[u8; 4]| f32::from_le_bytes(*word).abs() <= largest;
     // Without an exit, several values are looked at at a time.
-    words.as_chunks::<4>().0.iter().map(|word| u32::from(!fits(word))).fold(0, |any, bad| any | bad) == 0
+    words.iter().map(|word| u32::from(!fits(word))).fold(0, |any, bad| any | bad) == 0
 }
 
 /// Refuses values that are not finite; each takes `width` bytes.

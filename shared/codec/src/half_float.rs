@@ -22,7 +22,15 @@ pub(crate) const ENTRY: Entry = Entry {
     description: "every value as f16, scaled per tensor",
     build: |_: &Settings| Ok(Box::new(HalfFloat)),
     decode,
-    form: Some(Form { head: 2, block: 1, lead: 0, width: 2, check_head, decode: decode_halves, fit: None }),
+    form: Some(Form {
+        head: 2,
+        block: 1,
+        lead: 0,
+        width: 2,
+        check_head,
+        decode: decode_halves,
+        words: false,
+    }),
 };
 
 #[derive(Debug)]

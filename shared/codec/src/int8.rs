@@ -31,7 +31,7 @@ pub(crate) const ENTRY: Entry = Entry {
         width: 1,
         check_head: |_| Ok(()),
         decode: decode_blocks,
-        fit: None,
+        words: false,
     }),
 };
 

@@ -35,9 +35,9 @@ pub(crate) struct Form {
     pub(crate) check_head: fn(&[u8]) -> Result<(), DecodeError>,
     /// Decodes neighbouring blocks of a tensor with this head. Offsets are from the start of the blocks.
     pub(crate) decode: Decode,
-    /// Whether all values of these blocks are finite and of at most this magnitude, where that shows without decoding them; decoding
-    /// need not look then.
-    pub(crate) fit: Option<fn(&[u8], f32) -> bool>,
+    /// Whether blocks are values as they are, little-endian f32: they are then checked and added without being decoded, and decoding need
+    /// not look whether they are finite.
+    pub(crate) words: bool,
 }
 
 /// Why an update cannot count.
@@ -183,15 +183,20 @@ struct Blocks<'a> {
 
 impl Blocks<'_> {
     fn check(&self, scales: &Scales) -> Result<(), UpdateError> {
-        if self.form.fit.is_some_and(|fit| fit(self.bytes, scales.largest(self.tensor))) {
+        if self.form.words && crate::dense::words_fit(self.words(), scales.largest(self.tensor)) {
             return Ok(());
         }
         let mut values = [0.0; TILE];
         let values = self.decode(&mut values)?;
-        if self.form.fit.is_some() {
+        if self.form.words {
             crate::dense::check_finite(values, self.form.width).map_err(|error| error.behind(self.offset))?;
         }
         Ok(scales.check(self.tensor, self.first, values)?)
+    }
+
+    /// Values as they are.
+    fn words(&self) -> &[[u8; 4]] {
+        self.bytes.as_chunks().0
     }
 
     fn decode<'v>(&self, values: &'v mut [f32; TILE]) -> Result<&'v [f32], DecodeError> {
@@ -272,6 +277,9 @@ impl<'a> Places<'a> {
         let mut values = [0.0; TILE];
         self.walk(part.range(), &mut window, &mut |visit| match visit {
             Visit::Bytes(_) => Ok(()),
+            Visit::Blocks(blocks) if self.form.words => {
+                Ok(part.add(blocks.tensor, blocks.first, blocks.words())?)
+            }
             Visit::Blocks(blocks) => {
                 Ok(part.add(blocks.tensor, blocks.first, blocks.decode(&mut values)?)?)
             }

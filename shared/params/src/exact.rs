@@ -4,9 +4,10 @@
 //! weight and added as i64. With |x / s| <= 2^26 (checked), weights that total at most 2^28 and 8 fractional bits, sums stay
 //! within 2^62: no order of arrival and no thread count can change or overflow them.
 //!
-//! Most sums are far smaller than that, so each is kept in two halves of 32 bits, and of a tile of them the upper halves are touched
-//! only once the contributions so far could have left the lower ones: until then the tile takes half the memory, and adding to
-//! it half the traffic. Whether they could have is told by a sum too, so the same contributions end the same in any order.
+//! Most sums are far smaller than that, so each is kept in parts, and of a tile of them the upper ones are touched only once the
+//! contributions so far could have left the lower ones: first 32 bits are enough, then 40, which some thousand contributions like those
+//! do not leave, then it takes all 64. So a tile takes little memory, and adding to it little traffic. Whether they could have left
+//! them is told by a sum too, so the same contributions end the same in any order.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,15 +19,15 @@ use crate::{Grid, Layout};
 mod part;
 mod tile;
 
-pub use part::{Part, Scales};
+pub use part::{Number, Part, Scales};
 pub use tile::TILE;
-use tile::{Runs, Tile};
+use tile::{Runs, Sums, Tile, Width};
 
 /// Fractional binary digits kept below one tick while summing.
 pub const SUBTICK_BITS: u32 = 8;
 /// Largest total weight of one sum.
 pub const WEIGHT_TOTAL_MAX: u64 = 1 << 28;
-/// Halves of sums that are given back together while a mean is taken: 1 MiB.
+/// Sums that are given back together while a mean is taken: 1 MiB of lower parts.
 const GIVEN_BACK: usize = 1 << 18;
 /// Largest magnitude of a single contribution, in subticks: 2^26 ticks.
 const SUBTICKS_MAX: f64 = (1_u64 << (26 + SUBTICK_BITS)) as f64;
@@ -69,15 +70,17 @@ pub struct Accumulator {
     tiles: Vec<Tile>,
     low: Vec<i32>,
     /// Memory that is asked for in zeros and never touched is not taken.
+    middle: Vec<i8>,
+    /// As well.
     high: Vec<i32>,
     weight: u64,
 }
 
 impl Accumulator {
-    /// An empty sum: 4 bytes per value, or 8 where contributions are large, whatever the number of contributors.
+    /// An empty sum: 4 bytes per value, 5 where contributions are many, 9 where they are large as well.
     pub fn new(layout: Arc<Layout>, grid: &Grid) -> Self {
         let (scales, tiles, len) = (Scales::of(grid), Tile::all(&layout), layout.len());
-        Self { layout, scales, tiles, low: vec![0; len], high: vec![0; len], weight: 0 }
+        Self { layout, scales, tiles, low: vec![0; len], middle: vec![0; len], high: vec![0; len], weight: 0 }
     }
 
     /// The layout of the values.
@@ -109,12 +112,13 @@ impl Accumulator {
             let range = tile::range(&self.tiles, number, self.layout.len());
             let (first, tile) = (range.start, &mut self.tiles[number]);
             let scale = self.scales.of_tensor(tile.tensor);
-            let mut sums = tile::Sums { low: &mut self.low[range.clone()], high: &mut self.high[range] };
+            let mut sums = Sums { low: &mut self.low, middle: &mut self.middle, high: &mut self.high };
+            let mut sums = sums.at(range);
             let product = |value: f32| rounded(f64::from(value) * scale) * i64::from(weight);
             let most = entries.iter().fold(0.0, |most: f32, entry| most.max(entry.1.abs()));
             tile.widen(product(most).unsigned_abs(), &mut sums);
             for &(index, value) in entries {
-                sums.add(tile.is_wide(), index as usize - first, product(value));
+                sums.add(tile.width(), index as usize - first, product(value));
             }
         }
         self.weight = total;
@@ -131,12 +135,18 @@ impl Accumulator {
             let tile = tile::range(&self.tiles, number, self.layout.len());
             let range = values.start + mean.len()..values.end.min(tile.end);
             let low = &self.low[range.clone()];
-            if self.tiles[number].is_wide() {
-                let sums = low.iter().zip(&self.high[range]).map(|(&low, &high)| tile::joined(low, high));
-                mean.extend(sums.map(|sum| rounded_div(sum, weight)));
-            } else {
-                // Exact: the quotient is off by less than 2^-22 / weight, and never nearer than 0.5 / weight to a half that it is not.
-                mean.extend(low.iter().map(|&sum| rounded(f64::from(sum) / weight as f64)));
+            // Exact: the quotient is off by less than 2^-14 / weight, and never nearer than 0.5 / weight to a half that it is not.
+            let divided = |sum: f64| rounded(sum / weight as f64);
+            match self.tiles[number].width() {
+                Width::Narrow => mean.extend(low.iter().map(|&sum| divided(sum.into()))),
+                Width::Middle => {
+                    let sums = low.iter().zip(&self.middle[range]);
+                    mean.extend(sums.map(|(&low, &middle)| divided(tile::joined(low, middle.into()) as f64)));
+                }
+                Width::Wide => {
+                    let sums = low.iter().zip(&self.high[range]);
+                    mean.extend(sums.map(|(&low, &high)| rounded_div(tile::joined(low, high), weight)));
+                }
             }
             number += 1;
         }
@@ -150,13 +160,18 @@ impl Accumulator {
     /// If there are none so far back any more.
     pub fn take_mean_subticks(&mut self, first: usize) -> Vec<i64> {
         let mean = self.mean_subticks(first..self.low.len());
-        for half in [&mut self.low, &mut self.high] {
-            half.truncate(first);
-            if half.capacity() - first >= GIVEN_BACK || first == 0 {
-                half.shrink_to_fit();
-            }
-        }
+        give_back(&mut self.low, first);
+        give_back(&mut self.middle, first);
+        give_back(&mut self.high, first);
         mean
+    }
+}
+
+/// Lets go of all but the first so many.
+fn give_back<T>(sums: &mut Vec<T>, first: usize) {
+    sums.truncate(first);
+    if sums.capacity() - first >= GIVEN_BACK || first == 0 {
+        sums.shrink_to_fit();
     }
 }
 

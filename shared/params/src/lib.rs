@@ -12,6 +12,6 @@ mod share;
 
 pub use canonical::{Canonical, Faint, Grid, GridError};
 pub use digest::{Digest, Digester};
-pub use exact::{Accumulator, Part, SUBTICK_BITS, Scales, SumError, TILE, WEIGHT_TOTAL_MAX};
+pub use exact::{Accumulator, Number, Part, SUBTICK_BITS, Scales, SumError, TILE, WEIGHT_TOTAL_MAX};
 pub use layout::{Layout, LayoutError, PARAMETERS_MAX, Scope, TENSORS_MAX, Tensor, TensorSpec};
 pub use share::Share;

@@ -9,8 +9,8 @@ use tonic_prost::ProstCodec;
 
 /// Bytes of a buffer before the first message; it grows with the messages.
 const BEGIN_BYTES: usize = 256;
-/// Encoded bytes that are handed on although more messages wait.
-const READY_BYTES: usize = 16 << 10;
+/// Encoded bytes that are handed on although more messages wait: less than a piece of bulk data, so that pieces do not gather.
+const READY_BYTES: usize = 4 << 10;
 
 /// Protobuf, as [`ProstCodec`], which begins with 8 kB for each buffer.
 #[derive(Clone, Copy, Debug)]

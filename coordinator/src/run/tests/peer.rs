@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use params::{Digest, Layout, Scope, TensorSpec};
 use protocol::evaluation::{CentralScore, Evaluation};
 use protocol::id::{ClientId, RunId};
-use protocol::limits::UPLOAD_CHUNK_BYTES;
+use protocol::limits::PIECE_BYTES;
 use protocol::message::{Hello, Receipt, ToClient, ToCoordinator, UpdateHeader};
 use protocol::plan::{ModelSpec, RoundPlan};
 use tokio::io::DuplexStream;
@@ -229,7 +229,7 @@ impl Peer {
 
     pub(super) async fn upload(&mut self, header: &UpdateHeader, payload: &[u8]) -> Result<Receipt, Status> {
         let part = |kind| proto::UploadPart { kind: Some(kind) };
-        let (parts, stream) = mpsc::channel(1 + payload.len().div_ceil(UPLOAD_CHUNK_BYTES));
+        let (parts, stream) = mpsc::channel(1 + payload.len().div_ceil(PIECE_BYTES));
         parts.send(part(Kind::Header(encode::update_header(header)))).await.unwrap();
         let mut replies = self.federation.upload(ReceiverStream::new(stream)).await?.into_inner();
         let mut parts = Some(parts);
@@ -240,7 +240,7 @@ impl Peer {
                     // The stream ends with its last chunk, whether or not there are enough.
                     let parts = parts.take().expect("one word to go on");
                     let rest = Bytes::copy_from_slice(&payload[from as usize..]);
-                    for chunk in chunk::split(rest, UPLOAD_CHUNK_BYTES) {
+                    for chunk in chunk::split(rest, PIECE_BYTES) {
                         parts.send(part(Kind::Chunk(chunk))).await.unwrap();
                     }
                 }

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::tile::{self, Sums, Tile, halves, joined};
+use super::tile::{self, Sums, Tile, Width, halves, joined};
 use super::{Accumulator, SUBTICK_BITS, SUBTICKS_MAX, SumError, WEIGHT_TOTAL_MAX, rounded};
 use crate::Grid;
 
@@ -39,7 +39,7 @@ impl Scales {
     ///
     /// # Errors
     /// [`SumError::Value`] for the first that cannot.
-    pub fn check(&self, tensor: usize, first: usize, values: &[f32]) -> Result<(), SumError> {
+    pub fn check<T: Number>(&self, tensor: usize, first: usize, values: &[T]) -> Result<(), SumError> {
         self.largest_of(tensor, first, values).map(|_| ())
     }
 
@@ -50,7 +50,7 @@ impl Scales {
     }
 
     /// The largest magnitude of values that pass [`Scales::check`].
-    fn largest_of(&self, tensor: usize, first: usize, values: &[f32]) -> Result<f32, SumError> {
+    fn largest_of<T: Number>(&self, tensor: usize, first: usize, values: &[T]) -> Result<f32, SumError> {
         let most = self.largest(tensor);
         let fits = |size: f32| size <= most;
         // Without an exit, and with a largest one for each of some columns, several values are looked at at a time.
@@ -58,20 +58,20 @@ impl Scales {
         let (mut largest, mut bad) = ([0.0_f32; COLUMNS], [0_u32; COLUMNS]);
         for row in rows {
             for ((&value, largest), bad) in row.iter().zip(&mut largest).zip(&mut bad) {
-                let size = value.abs();
+                let size = value.number().abs();
                 *largest = if size > *largest { size } else { *largest };
                 *bad |= u32::from(!fits(size));
             }
         }
         for ((&value, largest), bad) in rest.iter().zip(&mut largest).zip(&mut bad) {
-            *largest = largest.max(value.abs());
-            *bad |= u32::from(!fits(value.abs()));
+            *largest = largest.max(value.number().abs());
+            *bad |= u32::from(!fits(value.number().abs()));
         }
         if bad == [0; COLUMNS] {
             return Ok(largest.into_iter().fold(0.0, f32::max));
         }
-        let position = values.iter().position(|value| !fits(value.abs())).unwrap_or(0);
-        Err(SumError::Value { index: first + position, value: values[position].to_string() })
+        let position = values.iter().position(|value| !fits(value.number().abs())).unwrap_or(0);
+        Err(SumError::Value { index: first + position, value: values[position].number().to_string() })
     }
 }
 
@@ -95,18 +95,16 @@ impl Accumulator {
     pub fn open(&mut self, weight: u32, parts: usize) -> Result<Vec<Part<'_>>, SumError> {
         self.weight = self.total_with(weight)?;
         let (len, each) = (self.layout.len(), self.tiles.len().div_ceil(parts.max(1)).max(1));
-        let (mut low, mut high) = (&mut *self.low, &mut *self.high);
+        let mut sums = Sums { low: &mut self.low, middle: &mut self.middle, high: &mut self.high };
         let mut first = 0;
         let mut rest = &mut *self.tiles;
         let mut opened = Vec::with_capacity(parts);
         while !rest.is_empty() {
             let (tiles, behind) = rest.split_at_mut(each.min(rest.len()));
             let range = first..behind.first().map_or(len, |tile| tile.first);
-            let (low_half, low_behind) = low.split_at_mut(range.len());
-            let (high_half, high_behind) = high.split_at_mut(range.len());
-            let sums = Sums { low: low_half, high: high_half };
-            (low, high, rest, first) = (low_behind, high_behind, behind, range.end);
-            opened.push(Part { tiles, range, sums, scales: self.scales.clone(), weight });
+            let (own, others) = sums.split_at(range.len());
+            (sums, rest, first) = (others, behind, range.end);
+            opened.push(Part { tiles, range, sums: own, scales: self.scales.clone(), weight });
         }
         Ok(opened)
     }
@@ -134,47 +132,82 @@ impl Part<'_> {
     ///
     /// # Panics
     /// If they are not as many as the tile has.
-    pub fn add(&mut self, tensor: usize, first: usize, values: &[f32]) -> Result<(), SumError> {
+    pub fn add<T: Number>(&mut self, tensor: usize, first: usize, values: &[T]) -> Result<(), SumError> {
         let most = self.scales.largest_of(tensor, first, values)?;
         let scale = self.scales.of_tensor(tensor);
         let number = tile::of(self.tiles, first);
         let range = tile::range(self.tiles, number, self.range.end);
         assert_eq!((range.start, range.len()), (first, values.len()), "a whole tile");
         let inside = range.start - self.range.start..range.end - self.range.start;
-        let sums = Sums { low: &mut self.sums.low[inside.clone()], high: &mut self.sums.high[inside] };
-        add_to_tile(&mut self.tiles[number], sums, values, most, scale, self.weight);
+        add_to_tile(&mut self.tiles[number], self.sums.at(inside), values, most, scale, self.weight);
         Ok(())
     }
 }
 
 /// Adds `values` of magnitudes up to `most` to the sums of a tile.
-fn add_to_tile(tile: &mut Tile, mut sums: Sums<'_>, values: &[f32], most: f32, scale: f64, weight: u32) {
+fn add_to_tile<T: Number>(
+    tile: &mut Tile,
+    mut sums: Sums<'_>,
+    values: &[T],
+    most: f32,
+    scale: f64,
+    weight: u32,
+) {
     let product_max = rounded(f64::from(most) * scale).unsigned_abs() * u64::from(weight);
     tile.widen(product_max, &mut sums);
-    let Sums { low, high } = sums;
-    if !tile.is_wide() {
-        let multiple = Multiple::new(scale, weight);
-        for (low, &value) in low.iter_mut().zip(values) {
-            *low = low.wrapping_add(multiple.bits(value) as i32);
+    let Sums { low, middle, high } = sums;
+    let multiple = Multiple::new(scale, weight);
+    match tile.width() {
+        Width::Narrow => {
+            for (low, &value) in low.iter_mut().zip(values) {
+                *low = low.wrapping_add(multiple.lowest(value.number()));
+            }
         }
-    } else if product_max < PRODUCT_MAX {
-        let multiple = Multiple::new(scale, weight);
-        for ((low, high), &value) in low.iter_mut().zip(high).zip(values) {
-            let product = multiple.bits(value).wrapping_sub(UNITS.to_bits()) as i64;
-            (*low, *high) = halves(joined(*low, *high).wrapping_add(product));
+        Width::Middle => {
+            for ((low, middle), &value) in low.iter_mut().zip(middle).zip(values) {
+                let sum = joined(*low, (*middle).into()).wrapping_add(multiple.product(value.number()));
+                let (lower, upper) = halves(sum);
+                (*low, *middle) = (lower, upper as i8);
+            }
         }
-    } else {
-        for ((low, high), &value) in low.iter_mut().zip(high).zip(values) {
-            let product = rounded(f64::from(value) * scale).wrapping_mul(weight.into());
-            (*low, *high) = halves(joined(*low, *high).wrapping_add(product));
+        Width::Wide if product_max < PRODUCT_MAX => {
+            for ((low, high), &value) in low.iter_mut().zip(high).zip(values) {
+                let sum = joined(*low, *high).wrapping_add(multiple.product(value.number()));
+                (*low, *high) = halves(sum);
+            }
         }
+        Width::Wide => {
+            for ((low, high), &value) in low.iter_mut().zip(high).zip(values) {
+                let product = rounded(f64::from(value.number()) * scale).wrapping_mul(weight.into());
+                (*low, *high) = halves(joined(*low, *high).wrapping_add(product));
+            }
+        }
+    }
+}
+
+/// A value of a contribution.
+pub trait Number: Copy {
+    /// As it is added.
+    fn number(self) -> f32;
+}
+
+impl Number for f32 {
+    fn number(self) -> f32 {
+        self
+    }
+}
+
+/// Little-endian bytes of an f32, wherever they lie.
+impl Number for [u8; 4] {
+    fn number(self) -> f32 {
+        f32::from_le_bytes(self)
     }
 }
 
 /// Products of magnitudes below [`PRODUCT_MAX`].
 struct Multiple {
     scale: f64,
-    weight: f64,
+    weight: u32,
 }
 
 impl Multiple {
@@ -183,12 +216,18 @@ impl Multiple {
     /// one half.)
     fn new(scale: f64, weight: u32) -> Self {
         const NUDGE: f64 = 1.0 + 1.0 / (1_u64 << 36) as f64;
-        Self { scale: scale * NUDGE, weight: weight.into() }
+        Self { scale: scale * NUDGE, weight }
     }
 
-    /// The product in whole subticks, as bits above those of [`UNITS`], of which the lower 32 are zero.
-    fn bits(&self, value: f32) -> u64 {
+    /// The product in whole subticks.
+    fn product(&self, value: f32) -> i64 {
         let whole = (f64::from(value) * self.scale + UNITS) - UNITS;
-        (whole * self.weight + UNITS).to_bits()
+        (whole * f64::from(self.weight) + UNITS).to_bits().wrapping_sub(UNITS.to_bits()) as i64
+    }
+
+    /// Its lower 32 bits, which are those of the product of both factors' lower bits. (The bits of [`UNITS`] below them are zero.)
+    fn lowest(&self, value: f32) -> i32 {
+        let whole = (f64::from(value) * self.scale + UNITS).to_bits();
+        ((whole & u64::from(u32::MAX)) * u64::from(self.weight)) as i32
     }
 }

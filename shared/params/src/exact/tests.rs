@@ -45,9 +45,10 @@ fn a_mean_taken_from_the_end_is_the_mean_and_leaves_nothing() {
     let whole = sum.mean_subticks(0..entries.len());
     for first in (0..entries.len()).step_by(16_384).rev() {
         assert_eq!(sum.take_mean_subticks(first), whole[first..entries.len().min(first + 16_384)]);
-        assert!(sum.low.capacity().max(sum.high.capacity()) <= first + GIVEN_BACK);
+        let capacities = [sum.low.capacity(), sum.middle.capacity(), sum.high.capacity()];
+        assert!(capacities.iter().all(|&capacity| capacity <= first + GIVEN_BACK));
     }
-    assert_eq!((sum.low.capacity(), sum.high.capacity()), (0, 0));
+    assert_eq!((sum.low.capacity(), sum.middle.capacity(), sum.high.capacity()), (0, 0, 0));
 }
 
 #[test]
@@ -94,6 +95,31 @@ fn rounding_is_that_of_the_standard_library() {
                 assert_eq!(rounded(value), value.round() as i64, "{value}");
             }
         }
+    }
+}
+
+/// Up to the last sum of each width and beyond, in both directions.
+#[test]
+fn sums_are_exact_where_they_get_wider() {
+    let model = model(&[0.5; 3 + TILE]);
+    let (layout, grid) = (model.layout().clone(), model.grid());
+    for sign in [1.0, -1.0] {
+        let values = vec![value(grid, 1, sign * 8_388_607.0); TILE];
+        let mut sum = Accumulator::new(layout.clone(), grid);
+        let (mut expected, mut widths) = (0_i64, Vec::new());
+        for weight in [1, 255, 1, 1, 1 << 14, 49_151, 1, 1 << 14] {
+            let mut part = sum.open(weight, 1).unwrap().remove(0);
+            part.add(0, 0, &[0.0_f32; 3]).unwrap();
+            part.add(1, 3, &values).unwrap();
+            expected += sign as i64 * 8_388_607 * i64::from(weight);
+            assert!(joined(&sum)[3..].iter().all(|&found| found == expected), "{expected}");
+            let mean = rounded_div(expected, sum.weight() as i64);
+            assert!(sum.mean_subticks(3..3 + TILE).iter().all(|&found| found == mean));
+            widths.push(sum.tiles[1].width());
+        }
+        widths.dedup();
+        assert_eq!(widths, [Width::Narrow, Width::Middle, Width::Wide]);
+        assert_eq!(sum.tiles[0].width(), Width::Narrow);
     }
 }
 
@@ -211,10 +237,14 @@ impl Contribution {
 
 fn joined(sum: &Accumulator) -> Vec<i64> {
     let of_tile = |number: usize| {
-        let wide = sum.tiles[number].is_wide();
+        let width = sum.tiles[number].width();
         let sum_at = move |index: usize| {
             let low = sum.low[index];
-            if wide { tile::joined(low, sum.high[index]) } else { i64::from(low) }
+            match width {
+                Width::Narrow => low.into(),
+                Width::Middle => tile::joined(low, sum.middle[index].into()),
+                Width::Wide => tile::joined(low, sum.high[index]),
+            }
         };
         tile::range(&sum.tiles, number, sum.layout.len()).map(sum_at)
     };

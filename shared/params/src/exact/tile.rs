@@ -1,4 +1,4 @@
-//! Neighbouring sums of one tensor, which take 32 bits each as long as they cannot be larger.
+//! Neighbouring sums of one tensor, which take 32 bits each as long as they cannot be larger, then 40, then 64.
 
 use std::ops::Range;
 
@@ -19,10 +19,22 @@ pub(super) struct Tile {
     bound: u64,
 }
 
-/// Sums in two halves; where a tile is not wide, the upper ones have no meaning.
+/// How many bits the sums of a tile take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Width {
+    /// 32: the lower ones.
+    Narrow,
+    /// 40: and some.
+    Middle,
+    /// 64: and the higher ones, which the middle ones are among.
+    Wide,
+}
+
+/// Sums in their parts, lower 32 bits first. Those above have a meaning where a tile is so wide; middle bits of wide sums are zero.
 #[derive(Debug)]
 pub(super) struct Sums<'a> {
     pub(super) low: &'a mut [i32],
+    pub(super) middle: &'a mut [i8],
     pub(super) high: &'a mut [i32],
 }
 
@@ -37,30 +49,66 @@ impl Tile {
         tensors.flat_map(of_tensor).collect()
     }
 
-    /// Whether both halves of its sums count.
-    pub(super) fn is_wide(&self) -> bool {
-        self.bound > i32::MAX as u64
+    /// What of its sums counts.
+    pub(super) fn width(&self) -> Width {
+        match self.bound {
+            bound if bound <= i32::MAX as u64 => Width::Narrow,
+            bound if bound < 1 << 39 => Width::Middle,
+            _ => Width::Wide,
+        }
     }
 
     /// Prepares its `sums` for products of at most this magnitude.
     pub(super) fn widen(&mut self, product_max: u64, sums: &mut Sums<'_>) {
-        let was_wide = self.is_wide();
+        let before = self.width();
         self.bound = self.bound.saturating_add(product_max);
-        if self.is_wide() && !was_wide {
-            sums.high.iter_mut().zip(&*sums.low).for_each(|(high, &low)| *high = low >> 31);
+        let Sums { low, middle, high } = sums;
+        match (before, self.width()) {
+            (Width::Narrow, Width::Middle) => {
+                middle.iter_mut().zip(&**low).for_each(|(middle, &low)| *middle = (low >> 31) as i8);
+            }
+            (Width::Narrow, Width::Wide) => {
+                high.iter_mut().zip(&**low).for_each(|(high, &low)| *high = low >> 31);
+            }
+            (Width::Middle, Width::Wide) => {
+                high.iter_mut().zip(&**middle).for_each(|(high, &middle)| *high = middle.into());
+                // Equal sums are equal however they came to be.
+                middle.fill(0);
+            }
+            _ => {}
         }
     }
 }
 
-impl Sums<'_> {
+impl<'a> Sums<'a> {
+    /// Divides them in front of the sum at `position`.
+    pub(super) fn split_at(self, position: usize) -> (Self, Self) {
+        let (low, low_behind) = self.low.split_at_mut(position);
+        let (middle, middle_behind) = self.middle.split_at_mut(position);
+        let (high, high_behind) = self.high.split_at_mut(position);
+        (Self { low, middle, high }, Self { low: low_behind, middle: middle_behind, high: high_behind })
+    }
+
+    /// Those at `range`.
+    pub(super) fn at(&mut self, range: Range<usize>) -> Sums<'_> {
+        let (low, middle) = (&mut self.low[range.clone()], &mut self.middle[range.clone()]);
+        Sums { low, middle, high: &mut self.high[range] }
+    }
+
     /// Adds to the sum at `position`.
-    pub(super) fn add(&mut self, wide: bool, position: usize, product: i64) {
+    pub(super) fn add(&mut self, width: Width, position: usize, product: i64) {
         let low = &mut self.low[position];
-        if wide {
-            let high = &mut self.high[position];
-            (*low, *high) = halves(joined(*low, *high).wrapping_add(product));
-        } else {
-            *low = low.wrapping_add(product as i32);
+        match width {
+            Width::Narrow => *low = low.wrapping_add(product as i32),
+            Width::Middle => {
+                let middle = &mut self.middle[position];
+                let (lower, upper) = halves(joined(*low, (*middle).into()).wrapping_add(product));
+                (*low, *middle) = (lower, upper as i8);
+            }
+            Width::Wide => {
+                let high = &mut self.high[position];
+                (*low, *high) = halves(joined(*low, *high).wrapping_add(product));
+            }
         }
     }
 }
