@@ -17,11 +17,13 @@ use thiserror::Error;
 use crate::{Grid, Layout};
 
 mod part;
+mod product;
+mod sparse;
 mod tile;
 
 pub use part::{Number, Part, Scales};
 pub use tile::TILE;
-use tile::{Runs, Sums, Tile, Width};
+use tile::{Tile, Width};
 
 /// Fractional binary digits kept below one tick while summing.
 pub const SUBTICK_BITS: u32 = 8;
@@ -91,38 +93,6 @@ impl Accumulator {
     /// Total weight added so far.
     pub fn weight(&self) -> u64 {
         self.weight
-    }
-
-    /// Adds one contribution: `(index, value)` pairs in increasing order of index, values absent meaning zero.
-    ///
-    /// # Errors
-    /// Leaves the sum untouched when an index, a value or the weight is out of bounds.
-    pub fn add(&mut self, entries: &[(u32, f32)], weight: u32) -> Result<(), SumError> {
-        let total = self.total_with(weight)?;
-        let mut runs = Runs::new(entries);
-        while let Some((tile, entries)) = runs.next(&self.tiles, self.layout.len())? {
-            let scale = self.scales.of_tensor(self.tiles[tile].tensor);
-            let fits = |value: f32| (f64::from(value) * scale).abs() <= SUBTICKS_MAX;
-            if let Some((index, value)) = entries.iter().find(|entry| !fits(entry.1)) {
-                return Err(SumError::Value { index: *index as usize, value: value.to_string() });
-            }
-        }
-        let mut runs = Runs::new(entries);
-        while let Ok(Some((number, entries))) = runs.next(&self.tiles, self.layout.len()) {
-            let range = tile::range(&self.tiles, number, self.layout.len());
-            let (first, tile) = (range.start, &mut self.tiles[number]);
-            let scale = self.scales.of_tensor(tile.tensor);
-            let mut sums = Sums { low: &mut self.low, middle: &mut self.middle, high: &mut self.high };
-            let mut sums = sums.at(range);
-            let product = |value: f32| rounded(f64::from(value) * scale) * i64::from(weight);
-            let most = entries.iter().fold(0.0, |most: f32, entry| most.max(entry.1.abs()));
-            tile.widen(product(most).unsigned_abs(), &mut sums);
-            for &(index, value) in entries {
-                sums.add(tile.width(), index as usize - first, product(value));
-            }
-        }
-        self.weight = total;
-        Ok(())
     }
 
     /// The weighted mean in subticks (rounded half away from zero) of the values with these flat indices; all zero when nothing

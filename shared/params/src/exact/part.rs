@@ -1,15 +1,12 @@
 //! Dense contributions: every value is there, so neighbouring ones are added together, and by as many threads as there are
 //! parts.
-//!
-//! The sums are the same integers that [`Accumulator::add`] makes, only several at a time: a value becomes a whole number of
-//! subticks and is multiplied by the weight in floating point, which is exact below 2^53, and turned into an integer by
-//! adding 1.5 x 2^52, which every processor can do to several values at once (the conversion itself they often cannot).
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::tile::{self, Sums, Tile, Width, halves, joined};
-use super::{Accumulator, SUBTICK_BITS, SUBTICKS_MAX, SumError, WEIGHT_TOTAL_MAX, rounded};
+use super::product::{Multiple, PRODUCT_MAX};
+use super::tile::{self, Sums, Tile, Width};
+use super::{Accumulator, SUBTICK_BITS, SUBTICKS_MAX, SumError, WEIGHT_TOTAL_MAX};
 use crate::Grid;
 
 /// Subticks per unit of each tensor: by them alone it can be told whether a value can be summed.
@@ -18,10 +15,6 @@ pub struct Scales(Arc<[f64]>);
 
 /// Values side by side that are looked at together.
 const COLUMNS: usize = 16;
-/// Products up to this stay exact in floating point.
-const PRODUCT_MAX: u64 = 1 << 51;
-/// Adding it moves a number below 2^51 so that the last digit of its mantissa is worth one.
-const UNITS: f64 = 1.5 * (1_u64 << 52) as f64;
 
 impl Scales {
     /// Those of a grid.
@@ -153,34 +146,52 @@ fn add_to_tile<T: Number>(
     scale: f64,
     weight: u32,
 ) {
-    let product_max = rounded(f64::from(most) * scale).unsigned_abs() * u64::from(weight);
-    tile.widen(product_max, &mut sums);
-    let Sums { low, middle, high } = sums;
     let multiple = Multiple::new(scale, weight);
-    match tile.width() {
-        Width::Narrow => {
-            for (low, &value) in low.iter_mut().zip(values) {
-                *low = low.wrapping_add(multiple.lowest(value.number()));
-            }
+    let product_max = multiple.largest(most);
+    tile.widen(product_max, &mut sums);
+    let width = tile.width();
+    if width == Width::Narrow {
+        for (low, &value) in sums.low.iter_mut().zip(values) {
+            *low = low.wrapping_add(multiple.lowest(value.number()));
         }
-        Width::Middle => {
-            for ((low, middle), &value) in low.iter_mut().zip(middle).zip(values) {
-                let sum = joined(*low, (*middle).into()).wrapping_add(multiple.product(value.number()));
-                let (lower, upper) = halves(sum);
-                (*low, *middle) = (lower, upper as i8);
-            }
+    } else if product_max <= i32::MAX as u64 {
+        for (number, values) in values.chunks(COLUMNS).enumerate() {
+            add_lowest(&mut sums, width, COLUMNS * number, values, &multiple);
         }
-        Width::Wide if product_max < PRODUCT_MAX => {
-            for ((low, high), &value) in low.iter_mut().zip(high).zip(values) {
-                let sum = joined(*low, *high).wrapping_add(multiple.product(value.number()));
-                (*low, *high) = halves(sum);
-            }
+    } else if product_max < PRODUCT_MAX {
+        for (position, &value) in values.iter().enumerate() {
+            sums.add(|| width, position, multiple.product(value.number()));
         }
-        Width::Wide => {
-            for ((low, high), &value) in low.iter_mut().zip(high).zip(values) {
-                let product = rounded(f64::from(value.number()) * scale).wrapping_mul(weight.into());
-                (*low, *high) = halves(joined(*low, *high).wrapping_add(product));
-            }
+    } else {
+        for (position, &value) in values.iter().enumerate() {
+            sums.add(|| width, position, multiple.large(value.number()));
+        }
+    }
+}
+
+/// Adds at most [`COLUMNS`] products of 32 bits to the sums from `first` on: their lower parts side by side, and what is above where
+/// one of these overflows.
+fn add_lowest<T: Number>(
+    sums: &mut Sums<'_>,
+    width: Width,
+    first: usize,
+    values: &[T],
+    multiple: &Multiple,
+) {
+    let (mut overflows, mut any) = ([0_i32; COLUMNS], 0);
+    for ((low, &value), overflow) in sums.low[first..].iter_mut().zip(values).zip(&mut overflows) {
+        let product = multiple.lowest(value.number());
+        let before = *low;
+        *low = before.wrapping_add(product);
+        // Negative where both had one sign and their sum has the other.
+        *overflow = (before ^ *low) & (product ^ *low);
+        any |= *overflow;
+    }
+    if any < 0 {
+        for position in (0..values.len()).filter(|&position| overflows[position] < 0) {
+            // A sum that became negative was too large.
+            let carry = if sums.low[first + position] < 0 { 1 } else { -1 };
+            sums.carry(width, first + position, carry);
         }
     }
 }
@@ -201,33 +212,5 @@ impl Number for f32 {
 impl Number for [u8; 4] {
     fn number(self) -> f32 {
         f32::from_le_bytes(self)
-    }
-}
-
-/// Products of magnitudes below [`PRODUCT_MAX`].
-struct Multiple {
-    scale: f64,
-    weight: u32,
-}
-
-impl Multiple {
-    /// Scales by a little more than asked for: in an f32 of at most 2^34 subticks that moves halves away from zero, which is where they are
-    /// to be rounded, but nothing else past a half. (Neighbouring f32 differ by 2^-24 of their size or more, and 2^-36 of 2^34 is below
-    /// one half.)
-    fn new(scale: f64, weight: u32) -> Self {
-        const NUDGE: f64 = 1.0 + 1.0 / (1_u64 << 36) as f64;
-        Self { scale: scale * NUDGE, weight }
-    }
-
-    /// The product in whole subticks.
-    fn product(&self, value: f32) -> i64 {
-        let whole = (f64::from(value) * self.scale + UNITS) - UNITS;
-        (whole * f64::from(self.weight) + UNITS).to_bits().wrapping_sub(UNITS.to_bits()) as i64
-    }
-
-    /// Its lower 32 bits, which are those of the product of both factors' lower bits. (The bits of [`UNITS`] below them are zero.)
-    fn lowest(&self, value: f32) -> i32 {
-        let whole = (f64::from(value) * self.scale + UNITS).to_bits();
-        ((whole & u64::from(u32::MAX)) * u64::from(self.weight)) as i32
     }
 }

@@ -1,8 +1,10 @@
 //! Neighbouring sums of one tensor, which take 32 bits each as long as they cannot be larger, then 40, then 64.
+//!
+//! A sum is `upper * 2^32 + lower` with a signed lower part. So a sum near zero has nothing above, on either side of it: widening
+//! changes no sum, and adding touches what is above only where a lower part overflows, which is rare.
 
 use std::ops::Range;
 
-use super::SumError;
 use crate::Layout;
 
 /// Sums of a tile; the last one of a tensor may have fewer. They fit into the nearest cache with the values that are added to them.
@@ -26,11 +28,14 @@ pub(super) enum Width {
     Narrow,
     /// 40: and some.
     Middle,
-    /// 64: and the higher ones, which the middle ones are among.
+    /// 64: and the higher ones instead of the middle ones, which are zero again.
     Wide,
 }
 
-/// Sums in their parts, lower 32 bits first. Those above have a meaning where a tile is so wide; middle bits of wide sums are zero.
+/// Largest magnitude of which the upper part, rounded, fits into 8 bits.
+const MIDDLE_MAX: u64 = (1 << 39) - (1 << 31) - 1;
+
+/// Sums in their parts, lower 32 bits first. Those above that a tile does not use are zero.
 #[derive(Debug)]
 pub(super) struct Sums<'a> {
     pub(super) low: &'a mut [i32],
@@ -53,7 +58,7 @@ impl Tile {
     pub(super) fn width(&self) -> Width {
         match self.bound {
             bound if bound <= i32::MAX as u64 => Width::Narrow,
-            bound if bound < 1 << 39 => Width::Middle,
+            bound if bound <= MIDDLE_MAX => Width::Middle,
             _ => Width::Wide,
         }
     }
@@ -62,20 +67,11 @@ impl Tile {
     pub(super) fn widen(&mut self, product_max: u64, sums: &mut Sums<'_>) {
         let before = self.width();
         self.bound = self.bound.saturating_add(product_max);
-        let Sums { low, middle, high } = sums;
-        match (before, self.width()) {
-            (Width::Narrow, Width::Middle) => {
-                middle.iter_mut().zip(&**low).for_each(|(middle, &low)| *middle = (low >> 31) as i8);
-            }
-            (Width::Narrow, Width::Wide) => {
-                high.iter_mut().zip(&**low).for_each(|(high, &low)| *high = low >> 31);
-            }
-            (Width::Middle, Width::Wide) => {
-                high.iter_mut().zip(&**middle).for_each(|(high, &middle)| *high = middle.into());
-                // Equal sums are equal however they came to be.
-                middle.fill(0);
-            }
-            _ => {}
+        if before == Width::Middle && self.width() == Width::Wide {
+            let Sums { middle, high, .. } = sums;
+            high.iter_mut().zip(&**middle).for_each(|(high, &middle)| *high = middle.into());
+            // Equal sums are equal however they came to be.
+            middle.fill(0);
         }
     }
 }
@@ -95,32 +91,37 @@ impl<'a> Sums<'a> {
         Sums { low, middle, high: &mut self.high[range] }
     }
 
-    /// Adds to the sum at `position`.
-    pub(super) fn add(&mut self, width: Width, position: usize, product: i64) {
+    /// Adds to the sum at `position`, which seldom needs to know how wide it is.
+    #[inline]
+    pub(super) fn add(&mut self, width: impl FnOnce() -> Width, position: usize, product: i64) {
         let low = &mut self.low[position];
+        let carry;
+        (*low, carry) = halves(i64::from(*low) + product);
+        if carry != 0 {
+            self.carry(width(), position, carry);
+        }
+    }
+
+    /// Adds to what is above the sum at `position`.
+    #[cold]
+    pub(super) fn carry(&mut self, width: Width, position: usize, carry: i32) {
         match width {
-            Width::Narrow => *low = low.wrapping_add(product as i32),
-            Width::Middle => {
-                let middle = &mut self.middle[position];
-                let (lower, upper) = halves(joined(*low, (*middle).into()).wrapping_add(product));
-                (*low, *middle) = (lower, upper as i8);
-            }
-            Width::Wide => {
-                let high = &mut self.high[position];
-                (*low, *high) = halves(joined(*low, *high).wrapping_add(product));
-            }
+            Width::Narrow => debug_assert!(false, "a narrow sum has no upper part"),
+            Width::Middle => self.middle[position] = self.middle[position].wrapping_add(carry as i8),
+            Width::Wide => self.high[position] = self.high[position].wrapping_add(carry),
         }
     }
 }
 
-/// A sum of its halves.
-pub(super) fn joined(low: i32, high: i32) -> i64 {
-    i64::from(high) << 32 | i64::from(low as u32)
+/// A sum of its lower and upper part.
+pub(super) fn joined(low: i32, upper: i32) -> i64 {
+    (i64::from(upper) << 32) + i64::from(low)
 }
 
-/// The halves of a sum.
+/// The lower and the upper part of a sum.
 pub(super) fn halves(sum: i64) -> (i32, i32) {
-    (sum as i32, (sum >> 32) as i32)
+    let low = sum as i32;
+    (low, ((sum - i64::from(low)) >> 32) as i32)
 }
 
 /// Number of the tile that has the sum with this flat index.
@@ -131,41 +132,4 @@ pub(super) fn of(tiles: &[Tile], index: usize) -> usize {
 /// Flat indices of the sums of a tile; `end` is that of the last one's.
 pub(super) fn range(tiles: &[Tile], number: usize, end: usize) -> Range<usize> {
     tiles[number].first..tiles.get(number + 1).map_or(end, |next| next.first)
-}
-
-/// Entries divided by tiles.
-#[derive(Debug)]
-pub(super) struct Runs<'a> {
-    rest: &'a [(u32, f32)],
-    tile: usize,
-}
-
-/// Number of a tile, and entries that belong to it.
-type Run<'a> = (usize, &'a [(u32, f32)]);
-
-impl<'a> Runs<'a> {
-    pub(super) fn new(entries: &'a [(u32, f32)]) -> Self {
-        Self { rest: entries, tile: 0 }
-    }
-
-    /// The next ones; fails at the first index that is outside the `len` values of the layout.
-    pub(super) fn next(&mut self, tiles: &[Tile], len: usize) -> Result<Option<Run<'a>>, SumError> {
-        let Some(&(index, _)) = self.rest.first() else { return Ok(None) };
-        let index = index as usize;
-        if index >= len {
-            return Err(SumError::Index { index, len });
-        }
-        if index < tiles[self.tile].first {
-            self.tile = 0;
-        }
-        while index >= range(tiles, self.tile, len).end {
-            self.tile += 1;
-        }
-        let range = range(tiles, self.tile, len);
-        let within = |entry: &(u32, f32)| range.contains(&(entry.0 as usize));
-        let end = self.rest.iter().position(|entry| !within(entry)).unwrap_or(self.rest.len());
-        let (run, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        Ok(Some((self.tile, run)))
-    }
 }
