@@ -112,7 +112,7 @@ pub(crate) fn rice_bits(value: u32, b: u32) -> u32 {
     if quotient < UNARY_MAX { quotient + 1 + b } else { UNARY_MAX + LENGTH_BITS + value.ilog2() }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct BitReader<'a> {
     bytes: &'a [u8],
     /// Offset of `bytes` in the message, for errors.
@@ -133,9 +133,10 @@ impl<'a> BitReader<'a> {
         DecodeError { offset: self.start + self.next - (self.available / 8) as usize, rule }
     }
 
-    /// Fills the buffer to at least 56 bits, or to the end.
-    #[inline]
-    fn refill(&mut self) {
+    /// Fills the buffer to at least 56 bits, or to the end. Reading does so where it has to; in a loop it is better done always than
+    /// where nothing can be foreseen.
+    #[inline(always)]
+    pub(crate) fn refill(&mut self) {
         if let Some(word) = self.bytes[self.next..].first_chunk::<8>() {
             // Bits of a byte that is only partly taken are there already or are read again with it: the same bits.
             self.buffer |= u64::from_le_bytes(*word) << self.available;
@@ -164,7 +165,7 @@ impl<'a> BitReader<'a> {
         Ok(value as u32)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get_rice(&mut self, b: u32) -> Result<u32, DecodeError> {
         if self.available < UNARY_MAX + 1 + b {
             self.refill();
@@ -172,7 +173,9 @@ impl<'a> BitReader<'a> {
         let zeros = self.buffer.trailing_zeros();
         let width = zeros + 1 + b;
         if zeros >= UNARY_MAX || width > self.available {
-            return self.get_long(b);
+            let value;
+            (value, *self) = self.get_long(b)?;
+            return Ok(value);
         }
         let low = (self.buffer >> (zeros + 1)) & ((1_u64 << b) - 1);
         self.skip(width);
@@ -180,7 +183,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// A Rice code and the bit after it; `b` is at most 20.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get_rice_and_bit(&mut self, b: u32) -> Result<(u32, u32), DecodeError> {
         if self.available < UNARY_MAX + 2 + b {
             self.refill();
@@ -188,7 +191,10 @@ impl<'a> BitReader<'a> {
         let zeros = self.buffer.trailing_zeros();
         let width = zeros + 2 + b;
         if zeros >= UNARY_MAX || width > self.available {
-            return Ok((self.get_rice(b)?, self.get(1)?));
+            let (value, bit);
+            (value, *self) = self.get_long(b)?;
+            (bit, *self) = self.get_late(1)?;
+            return Ok((value, bit));
         }
         let rest = self.buffer >> (zeros + 1);
         let (low, bit) = (rest & ((1_u64 << b) - 1), (rest >> b) & 1);
@@ -203,11 +209,15 @@ impl<'a> BitReader<'a> {
         self.available -= width;
     }
 
-    /// [`Self::get_rice`] of an escape or at the end.
+    /// [`Self::get_rice`] of an escape or at the end, and what follows it. (A reader of which nobody holds the address stays in
+    /// registers.)
     #[cold]
-    fn get_long(&mut self, b: u32) -> Result<u32, DecodeError> {
-        if self.buffer.trailing_zeros() < UNARY_MAX {
-            return Err(self.error(Rule::Truncated));
+    fn get_long(mut self, b: u32) -> Result<(u32, Self), DecodeError> {
+        let zeros = self.buffer.trailing_zeros();
+        if zeros < UNARY_MAX {
+            self.get(zeros + 1)?;
+            let low = self.get(b)?;
+            return Ok(((zeros << b) | low, self));
         }
         self.get(UNARY_MAX)?;
         let length = self.get(LENGTH_BITS)?;
@@ -215,7 +225,13 @@ impl<'a> BitReader<'a> {
         if value >> b < UNARY_MAX {
             return Err(self.error(Rule::Form { what: "an escaped number" }));
         }
-        Ok(value)
+        Ok((value, self))
+    }
+
+    /// [`Self::get`] where it is seldom called.
+    #[cold]
+    fn get_late(mut self, width: u32) -> Result<(u32, Self), DecodeError> {
+        Ok((self.get(width)?, self))
     }
 
     /// Checks that nothing but zero bits of the last byte is left.

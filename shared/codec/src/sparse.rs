@@ -5,17 +5,19 @@
 
 mod budget;
 mod classes;
+mod decode;
 mod levels;
 
 use params::{Layout, Tensor};
 
-use crate::bits::{BitReader, BitWriter, rice_bits_of_all};
+use crate::bits::{BitWriter, rice_bits_of_all};
 use crate::frame::{Reader, put_varint, seal};
 use crate::held::{Held, Sum};
 use crate::int8::{self, Int8};
 use crate::select::{Score, Source, select, shares};
-use crate::{Codec, DecodeError, EncodeError, Encoded, Entry, Rule, Settings, SettingsError, check_length};
+use crate::{Codec, EncodeError, Encoded, Entry, Settings, SettingsError, check_length};
 use classes::{Classes, number_bits};
+pub(crate) use decode::decode_bits;
 use levels::Levels;
 
 const ID: u8 = 2;
@@ -255,96 +257,6 @@ impl Runs {
             stream.put_rice(len, self.rice);
         }
     }
-}
-
-/// How the entries of a class are coded.
-#[derive(Clone, Copy, Debug, Default)]
-struct Class {
-    rice: u32,
-    levels: Levels,
-}
-
-/// Reads everything after the id; at least `bits_min` and at most `bits_max` bits a value.
-pub(crate) fn decode_bits(
-    layout: &Layout,
-    max_entries: usize,
-    mut reader: Reader<'_>,
-    bits_min: u8,
-    bits_max: u8,
-) -> Result<Vec<(u32, f32)>, DecodeError> {
-    reader.expect("number of values", layout.len())?;
-    let count = reader.bounded("number of entries", 0, layout.len().min(max_entries))?;
-    let value_bits = reader.byte("value bits", bits_min, bits_max)?;
-    let most = if count == 0 { 0 } else { CLASSES_MAX as u8 };
-    let mut classes = Vec::new();
-    let number = reader.byte("number of classes", most.min(1), most)?;
-    let has_runs = value_bits == 2 && count > 0;
-    let run_rice = if has_runs { reader.byte("Rice parameter", 0, RUN_RICE_MAX as u8)?.into() } else { 0 };
-    for _ in 0..number {
-        let rice = reader.byte("Rice parameter", 0, GAP_RICE_MAX as u8)?;
-        classes.push(Class { rice: u32::from(rice), levels: Levels::read(&mut reader, value_bits)? });
-    }
-    // Nothing is allocated for entries that the bytes cannot hold.
-    let bits = count as u64 * u64::from(1 + Levels::bits_min(value_bits));
-    if bits > 8 * reader.remaining() as u64 {
-        return Err(reader.error(Rule::Truncated));
-    }
-    let start = reader.offset();
-    let mut stream = BitReader::new(reader.rest(), start);
-    let mut of_tensor = Vec::new();
-    if count > 0 {
-        for _ in layout.tensors() {
-            let number = stream.get(number_bits(classes.len()))?;
-            let (found, max) = (u64::from(number), classes.len() as u64 - 1);
-            let class = classes.get(number as usize).copied();
-            let outside = Rule::Range { what: "class of a tensor", found, min: 0, max };
-            of_tensor.push(class.ok_or_else(|| stream.error(outside))?);
-        }
-    }
-    let mut tensors = layout.tensors().iter().map(|tensor| tensor.range().end as u64).zip(of_tensor);
-    let (mut end, mut class) = tensors.next().unwrap_or_default();
-    let mut entries = Vec::with_capacity(count);
-    // Entries up to the next one of the upper level.
-    let mut run = if has_runs { stream.get_rice(run_rice)? } else { 0 };
-    let mut next = 0;
-    for _ in 0..count {
-        let mut index = next;
-        // First the tensor in which the gap begins, then that in which it ends.
-        let mut sign = 0;
-        for gap_read in [false, true] {
-            while index >= end {
-                let Some(following) = tensors.next() else {
-                    let max = layout.len() as u64 - 1;
-                    return Err(stream.error(Rule::Range { what: "index", found: index, min: 0, max }));
-                };
-                (end, class) = following;
-            }
-            if !gap_read {
-                let gap;
-                (gap, sign) = stream.get_rice_and_bit(class.rice)?;
-                index += u64::from(gap);
-            }
-        }
-        let level = match value_bits {
-            1 => 0,
-            2 if run > 0 => {
-                run -= 1;
-                0
-            }
-            2 => {
-                run = stream.get_rice(run_rice)?;
-                1
-            }
-            bits => stream.get_rice(u32::from(bits) - 3)?,
-        };
-        entries.push((index as u32, class.levels.value(sign, level)));
-        next = index + 1;
-    }
-    if run > 0 {
-        return Err(stream.error(Rule::Form { what: "the last run" }));
-    }
-    stream.end()?;
-    Ok(entries)
 }
 
 #[cfg(test)]

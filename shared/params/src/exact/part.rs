@@ -171,13 +171,7 @@ fn add_to_tile<T: Number>(
 
 /// Adds at most [`COLUMNS`] products of 32 bits to the sums from `first` on: their lower parts side by side, and what is above where
 /// one of these overflows.
-fn add_lowest<T: Number>(
-    sums: &mut Sums<'_>,
-    width: Width,
-    first: usize,
-    values: &[T],
-    multiple: &Multiple,
-) {
+fn add_lowest<T: Number>(sums: &mut Sums<'_>, width: Width, first: usize, values: &[T], multiple: &Multiple) {
     let (mut overflows, mut any) = ([0_i32; COLUMNS], 0);
     for ((low, &value), overflow) in sums.low[first..].iter_mut().zip(values).zip(&mut overflows) {
         let product = multiple.lowest(value.number());
