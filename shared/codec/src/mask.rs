@@ -62,7 +62,8 @@ impl Masked {
     ) -> Result<Encoded, EncodeError> {
         check_values(layout, values)?;
         let count = self.count(layout);
-        let places: Vec<usize> = places(layout, count, seed).collect();
+        let mut places = Vec::with_capacity(count);
+        each_place(layout, count, seed).for_each(|place| places.push(place));
         let sent: Vec<f32> = places.iter().map(|&place| values[place]).collect();
         let most = most(self.value_bits);
         let mut scales = Vec::with_capacity(2 * count.div_ceil(RUN));
@@ -113,8 +114,9 @@ fn push_nonzero(place: usize, multiple: i8, step: f32, entries: &mut Vec<(u32, f
     }
 }
 
-/// The `count` places of a mask, in order; `count` is from the number of tensors to the number of values.
-fn places(layout: &Layout, count: usize, seed: u32) -> impl Iterator<Item = usize> {
+/// The `count` places of a mask, in order; `count` is from the number of tensors to the number of values. Best gone through from
+/// within (`for_each`): tensor by tensor, without asking for every place which one it is in.
+fn each_place(layout: &Layout, count: usize, seed: u32) -> impl Iterator<Item = usize> {
     let mut random = Random::new(seed);
     let (len, count) = (layout.len() as u64, count as u64);
     let tensors = layout.tensors().len() as u64;
@@ -169,27 +171,24 @@ pub(crate) fn decode(
         push_nonzero(place, multiple, step, &mut entries);
         step > 0.0 || multiple == 0
     };
-    let misplaced = Rule::Form { what: "a value" };
-    let places = places(layout, count, seed).enumerate();
+    let misplaced = || Rule::Form { what: "a value" };
+    let mut places = each_place(layout, count, seed).enumerate();
     if has_frequencies {
         let mut stream = rans::Decoder::new(&mut reader, most)?;
-        for (number, place) in places {
+        places.try_for_each(|(number, place)| {
             let multiple = stream.multiple()?;
-            if !push(number, place, multiple) {
-                return Err(stream.error(misplaced));
-            }
-        }
+            if push(number, place, multiple) { Ok(()) } else { Err(stream.error(misplaced())) }
+        })?;
         stream.end()?;
     } else {
         let start = reader.offset();
         let mut stream = BitReader::new(reader.rest(), start);
-        for (number, place) in places {
+        places.try_for_each(|(number, place)| {
             let code = stream.get(value_bits.into())?;
             let multiple = code as i16 - i16::from(most);
-            if multiple > most.into() || !push(number, place, multiple as i8) {
-                return Err(stream.error(misplaced));
-            }
-        }
+            let sound = multiple <= most.into() && push(number, place, multiple as i8);
+            if sound { Ok(()) } else { Err(stream.error(misplaced())) }
+        })?;
         stream.end()?;
     }
     Ok(entries)

@@ -11,7 +11,7 @@ proptest! {
     ) {
         let layout = layout_of(&lens);
         let count = lens.len() + (layout.len() - lens.len()) * share / 1000;
-        let places: Vec<usize> = places(&layout, count, seed).collect();
+        let places: Vec<usize> = each_place(&layout, count, seed).collect();
         prop_assert_eq!(places.len(), count);
         prop_assert!(places.is_sorted_by(|a, b| a < b));
         for tensor in layout.tensors() {
@@ -41,7 +41,7 @@ fn no_place_is_preferred() {
     let layout = layout_of(&[40]);
     let mut counts = [0_i32; 40];
     for seed in 0..2000 {
-        places(&layout, 8, seed).for_each(|place| counts[place] += 1);
+        each_place(&layout, 8, seed).for_each(|place| counts[place] += 1);
     }
     assert!(counts.iter().all(|count| (count - 400).abs() < 5 * 18), "{counts:?}");
 }
