@@ -214,24 +214,36 @@ fn candidates(
     Ok(found)
 }
 
-/// The `count` highest scores of a tensor (if there are so many above zero), in order of index.
+/// The `count` highest scores of a tensor (if there are so many above zero), in order of index. All values are finite.
 fn top_of(offset: usize, values: &[f32], weight: f32, count: usize) -> Vec<Candidate> {
-    let mut sample = Vec::new();
-    if values.len() >= SAMPLE_MIN {
-        let runs = values.chunks(SAMPLE_RUN).step_by(SAMPLE_RUNS).flatten();
-        sample.extend(runs.map(|&value| score_of(value, weight)));
-    }
-    let mut cuts = Cuts::new(sample, count);
+    // Of so many disjoint parts the `count` highest maxima: as many values are that high.
+    let mut maxima = maxima(values);
+    let cut = if (1..=maxima.len()).contains(&count) {
+        score_of(*maxima.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1, weight)
+    } else {
+        1
+    };
     let mut found = Vec::new();
-    loop {
-        let cut = cuts.next();
-        push_above(offset, values, weight, cut, &mut found);
-        if found.len() >= count || cut == 1 {
-            keep_top(&mut found, count);
-            return found;
+    push_above(offset, values, weight, cut.max(1), &mut found);
+    keep_top(&mut found, count);
+    found
+}
+
+/// The largest magnitude of every so many values, which are columns of 16 rows each.
+fn maxima(values: &[f32]) -> Vec<f32> {
+    const COLUMNS: usize = 16;
+    let mut maxima = Vec::with_capacity(values.len().div_ceil(COLUMNS));
+    for rows in values.chunks(COLUMNS * COLUMNS) {
+        let mut most = [0.0_f32; COLUMNS];
+        let columns = most.len().min(rows.len());
+        for row in rows.chunks(COLUMNS) {
+            for (most, value) in most.iter_mut().zip(row) {
+                *most = if value.abs() > *most { value.abs() } else { *most };
+            }
         }
-        found.clear();
+        maxima.extend_from_slice(&most[..columns]);
     }
+    maxima
 }
 
 /// Scores that probably are below the `count` highest, the first one as high as it may be, the last one 1.
