@@ -25,8 +25,13 @@ pub use sizes::{Sizes, sizes};
 pub const VERSIONS_SERVED: usize = 2;
 /// Deltas kept: two for each version, so a device may miss this half as many versions before it has to fetch a whole one.
 pub const STEPS_MAX: usize = protocol::limits::DOWNLOAD_PARTS_MAX;
-/// Bytes of deltas kept, for each shared weight: beyond, a chain of them costs more than a whole version.
-const STEP_BYTES_PER_WEIGHT: usize = 2;
+/// Bytes of deltas kept, for each shared weight: a chain of so many hardly costs less than a whole version.
+const KEPT_BYTES_PER_WEIGHT: usize = 1;
+/// Most bytes of a delta for each shared weight: beyond, it hardly costs less than a whole version.
+const STEP_BYTES_PER_WEIGHT: f64 = 1.5;
+
+/// Bytes beyond both, for heads and statistics.
+const SLACK_BYTES: usize = 32 << 10;
 
 /// Bytes of one part, shared by all downloads.
 pub type Shared = Arc<[u8]>;
@@ -148,7 +153,7 @@ impl Downlink {
                 let before = moves.and_then(|moves| moves.before.clone()).or_else(|| before.upgrade());
                 before.map(|before| encode_between(&heading, layout, (&before, before_statistics), to))
             };
-            piece = encoded.filter(|piece| piece.len() <= bytes_max(model) / 4 * 3).map(Shared::from);
+            piece = encoded.filter(|piece| piece.len() <= step_bytes_max(model)).map(Shared::from);
             if let Some(piece) = piece.clone() {
                 self.push(model, layout.len(), Step { heading, piece });
             }
@@ -310,10 +315,10 @@ impl Downlink {
         // Steps that lead back to a version which is served stay, however long.
         let states = self.served.iter().map(|served| served.state).filter(|state| *state >= self.first);
         let needed = states.min().unwrap_or(end - 1);
-        while (self.steps.len() > STEPS_MAX || self.bytes > bytes_max(model)) && self.first < needed {
+        while (self.steps.len() > STEPS_MAX || self.bytes > kept_bytes_max(model)) && self.first < needed {
             self.drop_first();
         }
-        if self.bytes > bytes_max(model) {
+        if self.bytes > kept_bytes_max(model) {
             self.drop_merged(|_, _| true);
         }
     }
@@ -359,8 +364,12 @@ impl Downlink {
     }
 }
 
-fn bytes_max(model: &Canonical) -> usize {
-    STEP_BYTES_PER_WEIGHT * model.ticks().len() + (64 << 10)
+fn kept_bytes_max(model: &Canonical) -> usize {
+    KEPT_BYTES_PER_WEIGHT * model.ticks().len() + SLACK_BYTES
+}
+
+fn step_bytes_max(model: &Canonical) -> usize {
+    (STEP_BYTES_PER_WEIGHT * model.ticks().len() as f64) as usize + SLACK_BYTES
 }
 
 fn statistics_of(published: &Published) -> Option<StatisticsLayout> {

@@ -134,7 +134,7 @@ fn sums_are_sent_where_they_are_shorter_and_old_deltas_go() {
         first.push(published.content());
         last = published;
     }
-    assert!(downlink.steps.len() <= STEPS_MAX && downlink.bytes <= bytes_max(&large(0, ticks).model));
+    assert!(downlink.steps.len() <= STEPS_MAX && downlink.bytes <= kept_bytes_max(&large(0, ticks).model));
     let newest = downlink.newest().unwrap();
     let offer = |behind: usize| downlink.offer(newest, Some(first[599 - behind])).unwrap();
     assert_eq!(offer(0).parts.len(), 0);
