@@ -1,7 +1,7 @@
-//! What a pass over a folder of photographs costs: `cargo bench -p model --bench epoch [-- PRESET...]`.
+//! What a pass over a folder of photographs costs: `cargo bench -p model --bench epoch [-- PRESET... [--folder DIR]]`.
 //!
-//! 200 procedural scenes of 640x480 as JPEG files, opened as a client opens its folder, two threads; the system has the files
-//! in memory. Each result is one line `figure NAME VALUE UNIT`, a median over repetitions:
+//! 200 procedural scenes of 640x480 as JPEG files (noisy ones, of 176 kB each), or with `--folder` whatever is in a Pascal VOC folder;
+//! opened as a client opens its folder, two threads; the system has the files in memory. Each result is one line `figure NAME VALUE UNIT`, a median over repetitions:
 //!
 //! * `first`: an epoch that decodes every file, `later`: one that finds all images in the cache of a client's default size;
 //! * `steps`: the optimiser steps of an epoch alone, on batches drawn beforehand;
@@ -11,7 +11,7 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,16 +39,24 @@ const CASES: [(&str, usize); 3] = [("nano96", 16), ("small256", 8), ("medium320"
 
 fn main() -> anyhow::Result<()> {
     let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
-    let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let given_folder = arguments.iter().position(|arg| arg == "--folder").map(|at| {
+        let taken = arguments.drain(at..arguments.len().min(at + 2));
+        PathBuf::from(taken.last().unwrap_or_default())
+    });
+    let named: Vec<String> = arguments.into_iter().filter(|arg| !arg.starts_with('-')).collect();
     let folder = tempfile::tempdir()?;
     if given("--test") {
         write(folder.path(), 5, (64, 48))?;
         return pool(THREADS)?.install(|| measure(folder.path(), "nano96@32", 2, 1));
     }
-    write(folder.path(), IMAGES, (640, 480))?;
+    if given_folder.is_none() {
+        write(folder.path(), IMAGES, (640, 480))?;
+    }
+    let folder = given_folder.as_deref().unwrap_or(folder.path());
     for (preset, batch) in CASES {
         if named.is_empty() || named.iter().any(|name| name == preset) {
-            pool(THREADS)?.install(|| measure(folder.path(), preset, batch, REPETITIONS))?;
+            pool(THREADS)?.install(|| measure(folder, preset, batch, REPETITIONS))?;
         }
     }
     Ok(())
