@@ -16,6 +16,8 @@ use coordinator_core::Settings;
 use fovea_tests::{Carried, Conditions, Flat, Link, Site};
 
 const CLIENTS: u32 = 3;
+/// For the run, by our clock.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// How much is done.
 #[derive(Clone, Copy)]
@@ -99,11 +101,11 @@ async fn run(size: Size, conditions: Conditions) -> Outcome {
         clients.push(site.client_over(&name, connector, Box::new(flat), watch));
         links.push(link);
     }
-    let end = coordinator.end().await.expect("the run goes on");
+    let end = coordinator.end_within(PATIENCE).await.expect("the run goes on");
     assert!(end.complete, "the run ended early");
     let mut carried = Carried::default();
     for (client, link) in clients.into_iter().zip(&links) {
-        let _ = client.end().await;
+        let _ = client.end_within(PATIENCE).await;
         let Carried { connections, cuts, up, packets_up } = link.carried();
         carried.connections += connections;
         carried.cuts += cuts;

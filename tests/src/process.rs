@@ -31,8 +31,16 @@ impl<T: Send + 'static> Process<T> {
     ///
     /// # Panics
     /// When it panics, or does not end within [`PATIENCE`].
-    pub async fn end(mut self) -> T {
-        let ended = tokio::time::timeout(PATIENCE, &mut self.running).await;
+    pub async fn end(self) -> T {
+        self.end_within(PATIENCE).await
+    }
+
+    /// The same, where more time is needed.
+    ///
+    /// # Panics
+    /// When it panics, or does not end in time.
+    pub async fn end_within(mut self, time: Duration) -> T {
+        let ended = tokio::time::timeout(time, &mut self.running).await;
         let ended = ended.expect("the process ends in time").expect("the process does not panic");
         self.reap().await;
         ended
