@@ -47,15 +47,15 @@ impl BitWriter {
         }
     }
 
-    /// A bit, then a number.
-    pub(crate) fn put_bit_and_rice(&mut self, bit: u32, value: u32, b: u32) {
+    /// A number, then a bit.
+    pub(crate) fn put_rice_and_bit(&mut self, value: u32, b: u32, bit: u32) {
         let quotient = value >> b;
-        if quotient < UNARY_MAX && b < 7 {
-            let low = value & ((1 << b) - 1);
-            self.put(bit | 2 << quotient | low << (quotient + 2), quotient + 2 + b);
+        if quotient < UNARY_MAX && quotient + b < 31 {
+            let low = value & ((1 << b) - 1) | bit << b;
+            self.put(1 << quotient | (u64::from(low) << (quotient + 1)) as u32, quotient + 2 + b);
         } else {
-            self.put(bit, 1);
             self.put_rice(value, b);
+            self.put(bit, 1);
         }
     }
 
@@ -271,8 +271,7 @@ mod tests {
                 for bit in [0, 1] {
                     let mut writer = BitWriter::after(vec![0xff]);
                     writer.put(1, 3);
-                    writer.put_rice(value, b);
-                    writer.put(bit, 1);
+                    writer.put_rice_and_bit(value, b, bit);
                     let bytes = writer.finish();
                     let mut reader = BitReader::new(&bytes[1..], 1);
                     assert_eq!((reader.get(3), reader.get_rice_and_bit(b)), (Ok(1), Ok((value, bit))));

@@ -132,17 +132,15 @@ impl Sparse {
         let mut next = 0;
         for entry in &mut entries {
             let rice = rices[usize::from(of_tensor[begins.find(next)])];
-            stream.put_rice(entry.0 - next, rice);
+            let sign = u32::from(entry.1.is_sign_negative());
+            stream.put_rice_and_bit(entry.0 - next, rice, sign);
             next = entry.0 + 1;
             let (levels, level) = levels_of(entry, &mut tensors);
-            let sign = u32::from(entry.1.is_sign_negative());
-            if self.value_bits < 3 {
-                stream.put(sign, 1);
-                if level == 1 {
-                    runs.put(&mut stream);
-                }
-            } else {
-                stream.put_bit_and_rice(sign, level, u32::from(self.value_bits) - 3);
+            match self.value_bits {
+                1 => {}
+                2 if level == 1 => runs.put(&mut stream),
+                2 => {}
+                bits => stream.put_rice(level, u32::from(bits) - 3),
             }
             // From here on the entries are what the decoder will see.
             entry.1 = levels.value(sign, level);
