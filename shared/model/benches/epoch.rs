@@ -41,8 +41,8 @@ fn main() -> anyhow::Result<()> {
     let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let given_folder = arguments.iter().position(|arg| arg == "--folder").map(|at| {
-        let taken = arguments.drain(at..arguments.len().min(at + 2));
-        PathBuf::from(taken.last().unwrap_or_default())
+        let mut taken = arguments.drain(at..arguments.len().min(at + 2));
+        PathBuf::from(taken.next_back().unwrap_or_default())
     });
     let named: Vec<String> = arguments.into_iter().filter(|arg| !arg.starts_with('-')).collect();
     let folder = tempfile::tempdir()?;
