@@ -12,18 +12,13 @@ use protocol::id::ClientId;
 use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit, watch};
 use wire::status::CallError;
 
-use crate::limits::{SPOOLED_BYTES, STREAM_WINDOW_BYTES};
+use crate::limits::{IN_PLACE_BYTES, READING_BYTES, SPOOLED_BYTES, STREAM_WINDOW_BYTES};
 use crate::locked;
 use crate::store::updates::Updates;
 
 mod spool;
 
 pub(crate) use spool::{Partial, Spool};
-
-/// Memory of a connection over which pieces come: a record that is decrypted, and its pieces in the hands of HTTP/2 and gRPC.
-const READING_BYTES: u64 = 32 << 10;
-/// Memory in which an update is checked that is added in place.
-const IN_PLACE_BYTES: u64 = 128 << 10;
 
 /// What all uploads share.
 #[derive(Debug)]

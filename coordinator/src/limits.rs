@@ -53,6 +53,11 @@ pub const GROUP_BYTES_MAX: usize = 3 << 20;
 pub const CHUNKS_MAX: usize = 1;
 /// Memory for uploads under way when nothing else is said, MiB; beyond, uploads wait for their turn. Eight large ones arrive at a time.
 pub const INGEST_MIB: u32 = 4;
+/// Memory of a connection over which pieces of an upload come, bytes: a record that is decrypted, and its pieces in the hands of HTTP/2
+/// and gRPC.
+pub const READING_BYTES: u64 = 32 << 10;
+/// Memory in which an update is checked that is added in place, bytes.
+pub const IN_PLACE_BYTES: u64 = 128 << 10;
 /// Bytes of an upload that wait in memory; beyond, they are written to disk.
 pub const SPOOLED_BYTES: usize = 128 << 10;
 /// Largest payload, bytes, that is written into the journal itself; others stay in the file in which they arrive.
