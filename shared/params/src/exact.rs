@@ -4,10 +4,10 @@
 //! weight and added as i64. With |x / s| <= 2^26 (checked), weights that total at most 2^28 and 8 fractional bits, sums stay
 //! within 2^62: no order of arrival and no thread count can change or overflow them.
 //!
-//! Most sums are far smaller than that, so each is kept in parts, and of a tile of them the upper ones are touched only once the
-//! contributions so far could have left the lower ones: first 32 bits are enough, then 40, which some thousand contributions like those
-//! do not leave, then it takes all 64. So a tile takes little memory, and adding to it little traffic. Whether they could have left
-//! them is told by a sum too, so the same contributions end the same in any order.
+//! Most sums are far smaller than that, so each is kept in parts, and an upper one is touched only where the lower one overflows. Which
+//! upper part counts is the same for a tile of them: none as long as the contributions so far cannot leave 32 bits, then a byte, for 40,
+//! which some thousand contributions like those do not leave, then 4 bytes. So a tile takes little memory, and adding to it little
+//! traffic. What they can leave is told by a sum too, so the same contributions end the same in any order.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Reads what the encoder of this codec writes, and nothing else.
+//! Reads what the encoders of the codecs with chosen places write, and nothing else.
 
 use params::Layout;
 
@@ -54,6 +54,7 @@ pub(crate) fn decode_bits(
         }
     }
     let entries = Entries { layout, of_tensor, count };
+    // A loop of its own for each usual number of bits, which then has not to ask for it.
     let (entries, stream) = match value_bits {
         1 => entries.read(stream, |_| Ok(0))?,
         2 if count > 0 => {
