@@ -102,6 +102,7 @@ pub(crate) fn divide(model: &Canonical, wanted: Vec<i32>, share: Option<(f32, f3
             .fold((0_u32, 0.0), |(number, sum), ticks| (number + 1, sum + f64::from(ticks.unsigned_abs())));
         let mean = sum / f64::from(number.max(1));
         let shift = (mean.max(1.0).log2() as u32).min(SHIFT_MAX);
+        sent.step_from(tensor.offset as u32, shift);
         for (index, left) in (tensor.offset as u32..).zip(left) {
             if !cut.takes(*left, step) {
                 continue;

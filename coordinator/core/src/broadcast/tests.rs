@@ -27,9 +27,17 @@ fn dense(sent: Sent, len: usize) -> Vec<i32> {
 #[test]
 fn packed_moves_are_the_moves() {
     let moves = [(0, 1), (1, -1), (2, i32::MAX), (130, i32::MIN), (131, 64), (1 << 26, -64)];
-    let mut packed = Packed::default();
-    moves.iter().for_each(|&(index, step)| packed.push(index, step));
-    assert_eq!(packed.iter().collect::<Vec<_>>(), moves);
+    for shifts in [&[][..], &[(0, 0)], &[(0, 6)], &[(0, 31), (131, 3), (140, 9), (1 << 26, 6)]] {
+        let mut packed = Packed::default();
+        let mut shifts = shifts.iter().peekable();
+        for &(index, step) in &moves {
+            while let Some(&(first, shift)) = shifts.next_if(|(first, _)| *first <= index) {
+                packed.step_from(first, shift);
+            }
+            packed.push(index, step);
+        }
+        assert_eq!(packed.iter().collect::<Vec<_>>(), moves);
+    }
 }
 
 #[test]
